@@ -1,0 +1,61 @@
+# Everything runs from .venv, made here from the hashed lock. Needed: Python 3.11 or newer with its venv module, and make.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	$$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Two `make`s at once must not build one environment twice; without flock (macOS) run one at a time.
+LOCKED := $(shell command -v flock >/dev/null 2>&1 && echo "flock .venv.lock")
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP) ## a simulated venue, a flash crash and a real worker, live on this machine
+	@$(BIN)/ringfence demo $(ARGS)
+
+test: lint ## lint, then every test, fast ones first; Kafka tests need Java 17 and Maven
+	@$(BIN)/python -m pytest $(ARGS)
+
+setup: $(STAMP) ## make .venv from the hashed lock
+
+lint: $(STAMP) ## ruff, mypy --strict, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP) ## all benchmarks, JSON Lines on standard output
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+schemas: $(STAMP) ## write the JSON Schemas from the message types
+	@$(BIN)/ringfence schemas $(ARGS)
+
+lock: $(STAMP) ## resolve the dependencies again and write both lock files
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+		--extra build pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+		--all-extras --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+
+clean: ## remove the environment, caches and build results
+	rm -rf $(VENV) .venv.lock .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find services tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "make: needs Python 3.11 or newer with venv (Debian: apt-get install python3 python3-venv)" >&2; exit 2; fi
+	@$(LOCKED) sh -e -c ' \
+		if [ -f $@ ] && [ ! requirements-dev.lock -nt $@ ] && [ ! pyproject.toml -nt $@ ]; then exit 0; fi; \
+		[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+		touch $@'
+
+.PHONY: help demo test setup lint format bench schemas lock clean
