@@ -55,7 +55,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		if [ -f $@ ] && [ ! requirements-dev.lock -nt $@ ] && [ ! pyproject.toml -nt $@ ]; then exit 0; fi; \
 		[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 		touch $@'
 
 .PHONY: help demo test setup lint format bench schemas lock clean

@@ -1,0 +1,1 @@
+"""Tests mirror `services`; run them with `make test`."""
