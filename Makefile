@@ -17,8 +17,10 @@ help: ## show this list
 demo: $(STAMP) ## a simulated venue, a flash crash and a real worker, live on this machine
 	@$(BIN)/ringfence demo $(ARGS)
 
-test: lint ## lint, then every test, fast ones first; Kafka tests need Java 17 and Maven
-	@$(BIN)/python -m pytest $(ARGS)
+# A complaint of lint fails the run, but does not hide what the tests say.
+test: $(STAMP) ## lint, then every test, fast ones first; Kafka tests need Java 17 and Maven
+	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
+		$(BIN)/python -m pytest $(ARGS) && { [ $$lint = 0 ] || echo "make: the tests passed, lint did not: see above" >&2; exit $$lint; }
 
 setup: $(STAMP) ## make .venv from the hashed lock
 
