@@ -1,0 +1,1 @@
+"""The public interface: topics, messages and their exact bytes. Imports nothing else of ours."""

@@ -1,0 +1,44 @@
+"""Bytes to messages and back. Decoding never raises: it answers a message or a named refusal."""
+
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from services.contracts.checks import check
+from services.contracts.messages import Message
+from services.contracts.refusals import Reason, Refusal
+from services.contracts.topics import TOPICS
+
+DETAIL_LIMIT: Final = 200
+
+_decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS if topic.message is not None
+}
+_limits: Final = {topic.name: topic.max_bytes for topic in TOPICS}
+
+
+def decode(topic: str, value: bytes) -> Message | Refusal:
+    """The validated message of a record of `topic`, or why it is refused."""
+    decoder = _decoders.get(topic)
+    if decoder is None:
+        return Refusal(Reason.UNKNOWN_TOPIC, printable(topic))
+    if len(value) > _limits[topic]:
+        return Refusal(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes, at most {_limits[topic]}")
+    try:
+        message: Message = decoder.decode(value)
+    except msgspec.ValidationError as error:
+        return Refusal(Reason.INVALID_SCHEMA, printable(str(error)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Refusal(Reason.INVALID_JSON, printable(str(error)))
+    return check(message) or message
+
+
+def encode(message: Message) -> bytes:
+    """Compact JSON with the fields in their declared order: the bytes that ids, signatures and replays rely on."""
+    return orjson.dumps(msgspec.to_builtins(message))
+
+
+def printable(text: str) -> str:
+    """At most `DETAIL_LIMIT` characters, control characters replaced: safe for headers, logs and a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:DETAIL_LIMIT])

@@ -1,0 +1,72 @@
+"""The topic catalogue: name, key, partitioning, retention and message of every topic, in one place."""
+
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from services.contracts import messages as m
+
+SMALL, LARGE = 4 * 1024, 64 * 1024
+DAY_MS: Final = 86_400_000
+
+
+class Role(StrEnum):
+    """How workers read a topic."""
+
+    ACCOUNT = "account"  # partitioned by murmur2(account), one partition count for all of them
+    BROADCAST = "broadcast"  # read whole by every worker
+    OUTPUT = "output"  # written only
+
+
+class Topic(Struct, frozen=True, kw_only=True):
+    """One entry of the catalogue. `retention_ms` None keeps for ever; `compacted` keeps the newest record a key."""
+
+    name: str
+    key: str
+    role: Role
+    message: Any  # a Message type, or a union of them
+    schema: str | None
+    summary: str
+    max_bytes: int = LARGE
+    retention_ms: int | None = None
+    compacted: bool = False
+    timestamp_type: Literal["CreateTime", "LogAppendTime"] = "CreateTime"
+    partitions: int | None = None  # None: the configured count of account partitions
+
+
+def _account(name: str, message: Any, schema: str, summary: str, **more: Any) -> Topic:
+    return Topic(name=name, key="account", role=Role.ACCOUNT, message=message, schema=schema, summary=summary, **more)
+
+
+def _broadcast(name: str, key: str, message: Any, schema: str, summary: str, **more: Any) -> Topic:
+    return Topic(
+        name=name, key=key, role=Role.BROADCAST, message=message, schema=schema, summary=summary,
+        timestamp_type="LogAppendTime", partitions=1, **more,
+    )  # fmt: skip
+
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    _broadcast("instruments", "instrument", m.Instrument, "instrument", "specifications of what is traded"),
+    _broadcast("collateral", "asset", m.Collateral, "collateral", "how each asset counts as collateral"),
+    _broadcast("risk-parameters", "instrument", m.RiskParameters, "risk-parameters", "live margin multipliers"),
+    _broadcast("controls", "scope:target", m.Control, "control", "halt, resume and clear"),
+    _broadcast("prices", "instrument", m.Price, "price", "mark, index and volatility ticks", max_bytes=SMALL, retention_ms=90 * DAY_MS),
+    _account("accounts", m.Account, "account", "client, segregation class and margin mode"),
+    _account("fills", m.Fill, "fill", "executions", max_bytes=SMALL, retention_ms=400 * DAY_MS),
+    _account("transfers", m.Transfer, "transfer", "deposits, withdrawals, moves, funding, locks", max_bytes=SMALL, retention_ms=400 * DAY_MS),
+    _account("order-events", m.OrderEvent, "order-event", "what became of a liquidation order", max_bytes=SMALL, retention_ms=400 * DAY_MS),
+    _account("account-statements", m.AccountStatement, "account-statement", "what the venue says an account holds", retention_ms=400 * DAY_MS),
+    _account("liquidation-orders", m.LiquidationRecord, "liquidation-order", "orders, and claims of ownership", retention_ms=90 * DAY_MS),
+    Topic(name="account-states", key="account|bucket", role=Role.OUTPUT, message=m.AccountState, schema="account-state",
+          summary="status changes with the margin numbers", compacted=True),
+    Topic(name="defaults", key="account", role=Role.OUTPUT, message=m.Default, schema="default",
+          summary="closes worse than bankruptcy: what is missing", retention_ms=400 * DAY_MS),
+    Topic(name="dead-letters", key="original key", role=Role.OUTPUT, message=None, schema=None, partitions=1,
+          summary="refused input, whole, with the reason in its headers", retention_ms=30 * DAY_MS),
+)  # fmt: skip
+
+BY_NAME: Final = {topic.name: topic for topic in TOPICS}
+ACCOUNT_TOPICS: Final = tuple(t.name for t in TOPICS if t.role is Role.ACCOUNT)
+BROADCAST_TOPICS: Final = tuple(t.name for t in TOPICS if t.role is Role.BROADCAST)
+SHADOW_ORDERS: Final = "liquidation-orders-shadow"

@@ -1,0 +1,43 @@
+"""What an operator may tune in the engine. Rates are e18 integers, durations milliseconds of event time."""
+
+from msgspec import Struct
+
+from services.contracts.decimals import ONE
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every parameter of decisions that is not an instrument's. The same settings and records give the same effects."""
+
+    account_partitions: int | None = None  # None: records carry no meaningful partition, the check is off
+    liquidate_at_equal: bool = False
+
+    account_settle_ms: int = 200
+    account_gap_ms: int = 5_000
+    provisional_account_ms: int = 1_000
+    duplicate_window: int = 256  # ids remembered an account
+    parked_fills: int = 64  # fills of unknown instruments held an account
+    max_prices: int = 100_000
+
+    future_tolerance_ms: int = 250
+    default_price_move: int = ONE // 5
+    confirm_band: int = ONE // 50
+    confirm_ms: int = 500
+    confirm_max_ms: int = 1_500
+
+    hysteresis: int = ONE // 20  # b: how far above the maintenance margin a close aims
+    expected_slippage: int = ONE // 1000
+    attempt_step: int = ONE // 4
+    distress_range: int = ONE // 20  # how far from the mark full distress may go
+    half_spread: int = ONE // 5000
+    near_sigmas: int = ONE  # kappa
+    latency_ms: int = 250
+    default_sigma: int = ONE // 5000  # per square root of a second
+    max_attempts: int = 8
+    max_unfilled_ms: int = 30_000
+    order_ttl_ms: int = 2_000
+    clock_skew_ms: int = 500
+
+    warning_buffer: int = ONE // 4
+    margin_call_buffer: int = ONE // 20
+    reduce_only_buffer: int = ONE // 10
+    rung_hysteresis: int = ONE // 50
