@@ -6,7 +6,7 @@ names it. Rates and shocks are plain factors (0.05 is 5 %); years have 365 days.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import Enum
@@ -216,8 +216,10 @@ def _scenario(item: object, path: str, notes: list[str]) -> Scenario:
 
 
 def _plain(text: str) -> str:
-    """The shortest plain notation of a decimal string."""
-    return format(Decimal(text).normalize(), "f")
+    """The shortest notation of a non-negative decimal string: no zeros that say nothing."""
+    whole, _, part = text.partition(".")
+    part = part.rstrip("0")
+    return f"{int(whole)}.{part}" if part else f"{int(whole)}"
 
 
 def _number(
@@ -250,6 +252,5 @@ def _required(part: Mapping[str, Any], key: str, prefix: str) -> Any:
     return part[key]
 
 
-def _note_unknown(part: Mapping[str, Any], known: object, prefix: str, notes: list[str]) -> None:
-    assert isinstance(known, (set, list, tuple)), "a collection of key names"
+def _note_unknown(part: Mapping[str, Any], known: Collection[str], prefix: str, notes: list[str]) -> None:
     notes.extend(f"unknown key `{prefix}{key}` is ignored" for key in part if key not in known and key not in _TEXT_KEYS)
