@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.kafka import KafkaServer
+from tests.support.kafka_jars import broker_jars
 from tests.support.process import ServerProcess, Unavailable
 from tests.support.redis import RedisServer
 
@@ -40,6 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if fixture in SERVER_OF_FIXTURE:
                 item.add_marker(SERVER_OF_FIXTURE[fixture])
     items.sort(key=_rank)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Get the broker's jars before the first test, so that a slow download is not one test's time-out."""
+    if not session.config.option.collectonly and any(item.get_closest_marker("kafka") for item in session.items):
+        with contextlib.suppress(Unavailable):  # the fixture says it again, where it becomes a skip or a failure
+            broker_jars()
 
 
 def _rank(item: pytest.Item) -> tuple[bool, bool, bool, int]:

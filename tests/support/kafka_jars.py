@@ -16,7 +16,7 @@ POM = Path(__file__).with_name("kafka-pom.xml")
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
 JAVA_AT_LEAST = 17
 COPY_TIMEOUT_S = 300
-HOW_TO_GET = "the broker tests need Java 17 or newer and Maven (Debian: apt-get install openjdk-17-jre-headless maven)"
+HOW_TO_GET = "the broker tests need Java 17 or newer and Maven (Debian: apt-get install default-jre-headless maven)"
 
 
 def find_java() -> str:
