@@ -76,7 +76,9 @@ def _check_weights(tiers: list[WeightTier] | None) -> Refusal | None:
         if floor < 0 and next_floor != 0:
             return Refusal(Reason.TIERS_NOT_ASCENDING, "the first weight tier must start at 0")
         if next_floor <= floor or next_weight > weight:
-            return Refusal(Reason.TIERS_NOT_ASCENDING, f"weight tier at {tier.floor} must lie above, with no more weight")
+            return Refusal(
+                Reason.TIERS_NOT_ASCENDING, f"weight tier at {tier.floor} must lie above, with no more weight"
+            )
         floor, weight = next_floor, next_weight
     return None
 

@@ -8,6 +8,7 @@ import orjson
 from services.contracts.checks import check
 from services.contracts.messages import Message
 from services.contracts.refusals import Reason, Refusal
+from services.contracts.strictness import MAX_DEPTH, duplicate_key, is_utf8, nests_too_deeply
 from services.contracts.topics import TOPICS
 
 DETAIL_LIMIT: Final = 200
@@ -25,12 +26,19 @@ def decode(topic: str, value: bytes) -> Message | Refusal:
         return Refusal(Reason.UNKNOWN_TOPIC, printable(topic))
     if len(value) > _limits[topic]:
         return Refusal(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes, at most {_limits[topic]}")
+    if nests_too_deeply(value):
+        return Refusal(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH}")
+    if not is_utf8(value):
+        return Refusal(Reason.INVALID_JSON, "not UTF-8")
     try:
         message: Message = decoder.decode(value)
     except msgspec.ValidationError as error:
         return Refusal(Reason.INVALID_SCHEMA, printable(str(error)))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         return Refusal(Reason.INVALID_JSON, printable(str(error)))
+    key = duplicate_key(value, message)
+    if key is not None:
+        return Refusal(Reason.DUPLICATE_KEY, printable(key))
     return check(message) or message
 
 

@@ -14,14 +14,15 @@ DECIMAL_PATTERN: Final = r"^-?[0-9]{1,20}(\.[0-9]{1,18})?(?!\n)$"
 UNSIGNED_PATTERN: Final = r"^[0-9]{1,20}(\.[0-9]{1,18})?(?!\n)$"
 MAX_TEXT: Final = 40
 
+_POWERS: Final[tuple[int, ...]] = tuple(10**places for places in range(PLACES + 1))
+
 
 def parse(text: str) -> int:
     """The e18 integer of a decimal string that already matched `DECIMAL_PATTERN`."""
     whole, _, fraction = text.partition(".")
     if not fraction:
         return int(whole) * ONE
-    magnitude = int(whole + fraction) * 10 ** (PLACES - len(fraction))
-    return magnitude
+    return int(whole + fraction) * _POWERS[PLACES - len(fraction)]
 
 
 def to_text(value: int, places: int = PLACES) -> str:

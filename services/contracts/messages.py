@@ -11,11 +11,17 @@ from msgspec import Meta, Struct
 from services.contracts.decimals import DECIMAL_PATTERN, MAX_TEXT, UNSIGNED_PATTERN
 
 ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}(?!\n)$"
-BUCKET_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}(?!\n)$"  # an instrument's id, perhaps with ":long" or ":short"
+BUCKET_PATTERN: Final = (
+    r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}(?!\n)$"  # an instrument's id, perhaps with ":long" or ":short"
+)
 LAST_TS_MS: Final = 253_402_300_799_999  # the end of the year 9999
 
-Decimal = Annotated[str, Meta(pattern=DECIMAL_PATTERN, max_length=MAX_TEXT, description="signed decimal string, no exponent")]
-Unsigned = Annotated[str, Meta(pattern=UNSIGNED_PATTERN, max_length=MAX_TEXT, description="decimal string >= 0, no exponent")]
+Decimal = Annotated[
+    str, Meta(pattern=DECIMAL_PATTERN, max_length=MAX_TEXT, description="signed decimal string, no exponent")
+]
+Unsigned = Annotated[
+    str, Meta(pattern=UNSIGNED_PATTERN, max_length=MAX_TEXT, description="decimal string >= 0, no exponent")
+]
 Id = Annotated[str, Meta(pattern=ID_PATTERN, max_length=64)]
 BucketId = Annotated[str, Meta(pattern=BUCKET_PATTERN, max_length=70)]
 Millis = Annotated[int, Meta(ge=0, le=LAST_TS_MS, description="epoch milliseconds, or a duration in them")]
@@ -213,7 +219,7 @@ class Control(Message, frozen=True, kw_only=True):
     target: Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63})(?!\n)$")]
     action: Literal["halt", "resume", "clear"]
     ts_ms: Millis
-    through: dict[str, Count] | None = None
+    through: dict[Id, Count] | None = None
     expires_ms: Millis | None = None
     operator: Id | None = None
     reason: Text | None = None
@@ -234,9 +240,9 @@ class AccountStatement(Message, frozen=True, kw_only=True):
     """What the venue says an account holds after the offsets in `through`."""
 
     account: Id
-    balances: dict[str, dict[str, Decimal]]
-    positions: dict[str, dict[str, Decimal]]
-    through: dict[str, Count]
+    balances: dict[BucketId, dict[Id, Decimal]]
+    positions: dict[BucketId, dict[Id, Decimal]]
+    through: dict[Id, Count]
     ts_ms: Millis
 
 
@@ -248,7 +254,8 @@ class Claim(Message, frozen=True, kw_only=True, tag_field="type", tag="claim"):
     ts_ms: Millis
 
 
-Offsets = Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(min_length=2, max_length=2, description="[partition, offset]")]
+Offset = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+Offsets = Annotated[list[Offset], Meta(min_length=2, max_length=2, description="[partition, offset]")]
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
@@ -261,7 +268,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     accounts: Offsets | None = None
     order_events: Offsets | None = None
     liquidation_orders: Offsets | None = None
-    prices: dict[str, Offsets] = {}
+    prices: dict[Id, Offsets] | None = None
     instruments: Offsets | None = None
     collateral: Offsets | None = None
     controls: Offsets | None = None

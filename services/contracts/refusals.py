@@ -10,6 +10,7 @@ class Reason(StrEnum):
 
     RECORD_TOO_LARGE = "record_too_large"
     INVALID_JSON = "invalid_json"
+    DUPLICATE_KEY = "duplicate_key"
     INVALID_SCHEMA = "invalid_schema"
     OUT_OF_RANGE = "out_of_range"
     QUANTITY_NOT_POSITIVE = "quantity_not_positive"
