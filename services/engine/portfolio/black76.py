@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from services.engine.portfolio.elementary import Floats, exp, normal_cdf, normal_pdf
+from services.engine.portfolio.elementary import Floats, normal
 
 DAYS_PER_YEAR: Final = 365.0
 # Where no time or no volatility is left the price is what exercise pays; a total volatility this small gives just that.
@@ -27,8 +27,9 @@ def price(sign: Floats, log_moneyness: Floats, total_volatility: Floats, forward
     d1 = 0.5 * spread - log_moneyness / spread
     both = np.stack(np.broadcast_arrays(d1, d1 - spread))
     both *= sign
-    weight_forward, weight_strike = normal_cdf(both)
-    return np.maximum(sign * (forward * weight_forward - strike * weight_strike), 0.0)
+    weight_forward, weight_strike = normal(both)[0]
+    premium: Floats = np.maximum(sign * (forward * weight_forward - strike * weight_strike), 0.0)
+    return premium
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +44,17 @@ class OptionGreeks:
 
 
 def greeks(
-    sign: Floats, volatility: Floats, years: Floats, forward: Floats, strike: Floats, log_moneyness: Floats, rate: Floats
+    *,
+    sign: Floats,
+    volatility: Floats,
+    years: Floats,
+    forward: Floats,
+    log_moneyness: Floats,
+    rate: Floats,
+    discount: Floats,
+    premium: Floats,
 ) -> OptionGreeks:
-    """First and second derivatives of the discounted price, discount = exp(-rate·years).
+    """First and second derivatives of the discounted price, whose value is `premium` and discount `exp(-rate·years)`.
 
     Arrays of one shape. Where no time or no volatility is left the value no longer bends: gamma and vega are zero.
     """
@@ -53,13 +62,11 @@ def greeks(
     alive = volatility * root > 0.0
     spread = np.where(alive, volatility * root, _LEAST_TOTAL_VOLATILITY)
     d1 = 0.5 * spread - log_moneyness / spread
-    discount = exp(-rate * years)
-    density = np.where(alive, normal_pdf(d1), 0.0) * discount
-    delta = sign * normal_cdf(sign * d1) * discount
-    premium = price(sign, log_moneyness, volatility * root, forward, strike) * discount
+    weight, bell = normal(sign * d1)
+    density = np.where(alive, bell, 0.0) * discount
     decay = forward * density * volatility / np.where(alive, 2.0 * root, 1.0)
     return OptionGreeks(
-        delta=delta,
+        delta=sign * weight * discount,
         gamma=density / (forward * spread) * alive,
         vega=forward * density * root,
         theta=(np.where(years > 0.0, rate * premium, 0.0) - decay) / DAYS_PER_YEAR,

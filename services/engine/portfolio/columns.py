@@ -17,10 +17,14 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionColumns:
-    """One row per option. sign: 1 call, -1 put. mark: NaN where the model values it. expiry: row in ExpiryColumns."""
+    """One row per option. sign: 1 call, -1 put. mark: NaN where the model values it. expiry: row in ExpiryColumns.
+
+    log_moneyness: ln(strike/forward), nothing shocked.
+    """
 
     sign: Floats
     strike: Floats
+    log_moneyness: Floats
     amount: Floats
     volatility: Floats
     mark: Floats
@@ -87,15 +91,16 @@ def naked_shorts(expiry: Expiry) -> float:
 def columns_of(buckets: Sequence[Bucket], *, settlement_window_s: float) -> Columns:
     """All underlyings of all buckets below each other. Refuses, by assertion, prices that the engine should not have sent."""
     underlyings = [underlying for bucket in buckets for underlying in bucket.underlyings]
-    expiries = [(row, expiry) for row, item in enumerate(underlyings) for expiry in item.expiries if expiry.legs]
+    held = [(row, expiry) for row, item in enumerate(underlyings) for expiry in item.expiries if expiry.legs]
+    expiries = _expiry_columns(held, settlement_window_s)
     return Columns(
-        options=_option_columns([expiry for _, expiry in expiries]),
-        expiries=_expiry_columns(expiries, settlement_window_s),
+        options=_option_columns([expiry for _, expiry in held], expiries.forward),
+        expiries=expiries,
         underlyings=_underlying_columns(underlyings),
     )
 
 
-def _option_columns(expiries: Sequence[Expiry]) -> OptionColumns:
+def _option_columns(expiries: Sequence[Expiry], forward: Floats) -> OptionColumns:
     rows = [
         (
             1.0 if leg.is_call else -1.0, leg.strike, leg.amount, leg.volatility,
@@ -105,11 +110,18 @@ def _option_columns(expiries: Sequence[Expiry]) -> OptionColumns:
         for leg in expiry.legs
     ]  # fmt: skip
     sign, strike, amount, volatility, mark, expiry_row = _transposed(rows, 6)
-    assert (strike > 0.0).all(), "a strike is positive"
-    assert (volatility >= 0.0).all(), "a volatility is not negative"
-    assert np.isfinite(strike).all() and np.isfinite(amount).all() and np.isfinite(volatility).all()
+    assert _finite_above(0.0, strike).all(), "a strike is positive"
+    assert (_finite_above(0.0, volatility) | (volatility == 0.0)).all(), "a volatility is not negative"
+    assert np.isfinite(amount).all(), "an amount is a number"
+    rows_of = expiry_row.astype(np.intp)
     return OptionColumns(
-        sign=sign, strike=strike, amount=amount, volatility=volatility, mark=mark, expiry=expiry_row.astype(np.intp)
+        sign=sign,
+        strike=strike,
+        log_moneyness=log(strike / forward[rows_of]),
+        amount=amount,
+        volatility=volatility,
+        mark=mark,
+        expiry=rows_of,
     )
 
 
@@ -127,7 +139,7 @@ def _expiry_columns(expiries: Sequence[tuple[int, Expiry]], window_s: float) -> 
         )  # fmt: skip
         first += len(expiry.legs)
     seconds_, forward, rate, moving_, naked, first_, underlying_ = _transposed(rows, 7)
-    assert (forward > 0.0).all() and np.isfinite(forward).all(), "a forward price is positive"
+    assert _finite_above(0.0, forward).all(), "a forward price is positive"
     return ExpiryColumns(
         seconds=seconds_, years=seconds_ / SECONDS_PER_YEAR, forward=forward, rate=rate, moving=moving_,
         naked_shorts=naked, first=first_.astype(np.intp), underlying=underlying_.astype(np.intp),
@@ -143,19 +155,19 @@ def _underlying_columns(underlyings: Sequence[Underlying]) -> UnderlyingColumns:
                 item.spot,
                 sum(part.amount * part.mark for part in item.perpetuals) + collateral,
                 sum(abs(part.amount) for part in item.perpetuals),
-                sum(part.amount for part in item.perpetuals) + collateral / item.spot,
+                sum(part.amount for part in item.perpetuals),
+                collateral,
             )
         )
-    spot, linear, perpetuals, delta = _transposed(rows, 4)
-    assert (spot > 0.0).all() and np.isfinite(spot).all(), "a spot price is positive"
-    return UnderlyingColumns(spot=spot, linear=linear, perpetuals=perpetuals, delta=delta)
+    spot, linear, perpetuals, net, value = _transposed(rows, 5)
+    assert _finite_above(0.0, spot).all(), "a spot price is positive"
+    return UnderlyingColumns(spot=spot, linear=linear, perpetuals=perpetuals, delta=net + value / spot)
+
+
+def _finite_above(limit: float, values: Floats) -> NDArray[np.bool_]:
+    return (values > limit) & (values < np.inf)
 
 
 def _transposed(rows: Sequence[tuple[float, ...]], width: int) -> Floats:
     """The columns of a table, each contiguous; of no rows, `width` empty columns."""
     return np.ascontiguousarray(np.array(rows, dtype=np.float64).reshape(-1, width).T)
-
-
-def log_moneyness(columns: Columns) -> Floats:
-    """ln(strike/forward) of each option, nothing shocked."""
-    return log(columns.options.strike / columns.expiries.forward[columns.options.expiry])

@@ -5,17 +5,16 @@ first generation and SPAN as special choices of the numbers in a preset.
 """
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
 
 from services.engine.portfolio import black76
-from services.engine.portfolio.columns import Columns, columns_of, haircuts, log_moneyness
+from services.engine.portfolio.columns import Columns, columns_of, haircuts
 from services.engine.portfolio.elementary import Floats
 from services.engine.portfolio.model import Bucket, Greeks, HedgingCollateral, PortfolioResult, Underlying
 from services.engine.portfolio.preset import Preset
-from services.engine.portfolio.scenarios import Table, table_of
+from services.engine.portfolio.scenarios import Table, Terms, table_of, terms_of
 
 BASIS_ID: Final = "basis"
 _QUANTA: Final = 10**8  # amounts are multiples of 1e-8
@@ -39,7 +38,8 @@ def evaluate_many(preset: Preset, buckets: Sequence[Bucket]) -> list[PortfolioRe
 def scenario_pnl(preset: Preset, underlying: Underlying) -> dict[str, float]:
     """PnL of one underlying under each scenario, by id, "basis" first: the explanation behind `worst_scenario`."""
     bucket = Bucket(cash=0.0, underlyings=(underlying,))
-    table = table_of(preset, columns_of((bucket,), settlement_window_s=preset.settlement_window_s))
+    columns = columns_of((bucket,), settlement_window_s=preset.settlement_window_s)
+    table = table_of(preset, columns, terms_of(preset, columns.expiries))
     ids = [scenario.id for scenario in preset.scenarios]
     return {BASIS_ID: float(table.basis[0]), **dict(zip(ids, table.pnl[0].tolist(), strict=True))}
 
@@ -60,8 +60,7 @@ def _batches(buckets: Sequence[Bucket]) -> Iterator[list[Bucket]]:
 
 def _evaluate_batch(preset: Preset, buckets: Sequence[Bucket]) -> Iterator[PortfolioResult]:
     columns = columns_of(buckets, settlement_window_s=preset.settlement_window_s)
-    table = table_of(preset, columns)
-    summary = _Summary(preset, columns, table)
+    summary = _Summary(preset, columns)
     first = 0
     for bucket in buckets:
         yield summary.result(bucket, first)
@@ -71,12 +70,14 @@ def _evaluate_batch(preset: Preset, buckets: Sequence[Bucket]) -> Iterator[Portf
 class _Summary:
     """What each underlying of a batch adds to its bucket; all lists have one element per underlying."""
 
-    def __init__(self, preset: Preset, columns: Columns, table: Table) -> None:
+    def __init__(self, preset: Preset, columns: Columns) -> None:
+        terms = terms_of(preset, columns.expiries)
+        table = table_of(preset, columns, terms)
         self._preset = preset
         self._worst, self._worst_id = _worst(preset, table)
         self._option_value = _option_values(columns, table)
         self._maintenance, self._initial = _contingencies(preset, columns)
-        self._greeks = _net_greeks(columns)
+        self._greeks = _net_greeks(columns, terms, table)
 
     def result(self, bucket: Bucket, first: int) -> PortfolioResult:
         """The bucket whose underlyings stand from row `first` on."""
@@ -154,13 +155,19 @@ def _contingencies(preset: Preset, columns: Columns) -> tuple[list[float], list[
     return maintenance, initial
 
 
-def _net_greeks(columns: Columns) -> list[Greeks]:
+def _net_greeks(columns: Columns, terms: Terms, table: Table) -> list[Greeks]:
     options, expiries = columns.options, columns.expiries
     row = options.expiry
     each = black76.greeks(
-        options.sign, options.volatility, expiries.years[row], expiries.forward[row], options.strike,
-        log_moneyness(columns), expiries.rate[row],
-    )  # fmt: skip
+        sign=options.sign,
+        volatility=options.volatility,
+        years=expiries.years[row],
+        forward=expiries.forward[row],
+        log_moneyness=options.log_moneyness,
+        rate=expiries.rate[row],
+        discount=terms.discount[row],
+        premium=table.base_price,
+    )
     moving = expiries.moving[row]  # in the settlement window only a part of the forward still follows the price
     net = [
         columns.underlyings.delta + _per_underlying(columns, each.delta * moving * options.amount),
@@ -181,5 +188,6 @@ def _down(value: float) -> int:
 
 
 def _nearest(value: float) -> int:
-    """The multiple of 1e-12 that is nearest to `value`, in units of 1e-18."""
-    return round(Fraction(value) * _GREEK_QUANTA) * (_ONE // _GREEK_QUANTA)
+    """The multiple of 1e-12 that is nearest to `value`, the higher of two, in units of 1e-18."""
+    numerator, denominator = value.as_integer_ratio()
+    return ((2 * numerator * _GREEK_QUANTA + denominator) // (2 * denominator)) * (_ONE // _GREEK_QUANTA)

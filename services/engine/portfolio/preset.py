@@ -228,7 +228,9 @@ def _number(
     text = part.get(key, default) if default is not None else _required(part, key, prefix)
     # Length and characters first: a hostile file must not cost more than reading it.
     if not isinstance(text, str) or len(text) > _MAX_DIGITS or not _DECIMAL.fullmatch(text):
-        raise PresetError(f"`{prefix}{key}` must be a decimal string in plain notation of at most {_MAX_DIGITS} characters")
+        raise PresetError(
+            f"`{prefix}{key}` must be a decimal string in plain notation of at most {_MAX_DIGITS} characters"
+        )
     value = Decimal(text)
     if abs(value) > limit:
         raise PresetError(f"`{prefix}{key}` must not exceed {limit}")
@@ -253,4 +255,6 @@ def _required(part: Mapping[str, Any], key: str, prefix: str) -> Any:
 
 
 def _note_unknown(part: Mapping[str, Any], known: Collection[str], prefix: str, notes: list[str]) -> None:
-    notes.extend(f"unknown key `{prefix}{key}` is ignored" for key in part if key not in known and key not in _TEXT_KEYS)
+    notes.extend(
+        f"unknown key `{prefix}{key}` is ignored" for key in part if key not in known and key not in _TEXT_KEYS
+    )

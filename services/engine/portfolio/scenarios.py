@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.engine.portfolio import black76
-from services.engine.portfolio.columns import Columns, ExpiryColumns, log_moneyness
+from services.engine.portfolio.columns import Columns, ExpiryColumns
 from services.engine.portfolio.elementary import Floats, exp, log
-from services.engine.portfolio.preset import Preset, Scenario, SkewShock, VolMode, VolShock
+from services.engine.portfolio.preset import Preset, Scenario, SkewShock, VolMode
 
 _SECONDS_PER_DAY: Final = 86400.0
 _THIRTY_DAYS_S: Final = 30 * _SECONDS_PER_DAY
@@ -60,6 +60,41 @@ def grid_of(scenarios: tuple[Scenario, ...], spot_up: float, spot_down: float) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a preset makes of each expiry. discount: of a payment on that day.
+
+    long, short: factors on the shocked value of an expiry that is worth something, or owed. up, down: on volatilities.
+    """
+
+    discount: Floats
+    long: Floats
+    short: Floats
+    up: Floats
+    down: Floats
+
+
+def terms_of(preset: Preset, expiries: ExpiryColumns) -> Terms:
+    """The nearer an expiry is, the further its volatility moves; the farther, the more its shocked value is discounted."""
+    shock, margin, rate = preset.vol_shock, preset.margin, expiries.rate
+    nearness = _THIRTY_DAYS_S / np.maximum(expiries.seconds, shock.dte_floor_days * _SECONDS_PER_DAY)
+    power = np.where(expiries.seconds <= _THIRTY_DAYS_S, shock.short_term_power, shock.long_term_power)
+    exponents = (
+        rate * -expiries.years,
+        (rate * margin.long_rate_mult + margin.long_rate_add) * -expiries.years,
+        (rate * margin.short_rate_mult + margin.short_rate_add) * -expiries.years,
+        power * log(nearness),
+    )
+    discount, long, short, multiplier = exp(np.stack(exponents))
+    return Terms(
+        discount=discount,
+        long=margin.long_static_discount * long,
+        short=np.minimum(1.0 / discount, margin.short_static_discount / short),
+        up=1.0 + shock.vol_range_up * multiplier,
+        down=np.maximum(0.0, 1.0 - shock.vol_range_down * multiplier),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """pnl: underlying × scenario. basis: per underlying. base_price: per option, discounted, nothing shocked."""
 
@@ -68,7 +103,7 @@ class Table:
     base_price: Floats
 
 
-def table_of(preset: Preset, columns: Columns) -> Table:
+def table_of(preset: Preset, columns: Columns, terms: Terms) -> Table:
     """Scenario and basis PnL of each underlying."""
     basis = preset.basis_contingency
     grid = grid_of(preset.scenarios, basis.scenario_spot_up, basis.scenario_spot_down)
@@ -76,9 +111,9 @@ def table_of(preset: Preset, columns: Columns) -> Table:
     basis_pnl = np.zeros(len(columns.underlyings.spot))
     if not len(columns.options.sign):
         return Table(pnl=pnl, basis=basis_pnl, base_price=np.empty(0))
-    price = _prices(preset, grid, columns)
+    price = _prices(preset, grid, columns, terms)
     value = np.add.reduceat(price * columns.options.amount[:, None], columns.expiries.first, axis=0)
-    _add_rows(pnl, _expiry_pnl(preset, grid, columns.expiries, value), columns.expiries)
+    _add_rows(pnl, _expiry_pnl(grid, terms, value), columns.expiries)
     _add_rows(basis_pnl, _expiry_basis(preset, grid, columns.expiries, value), columns.expiries)
     return Table(pnl=pnl, basis=basis_pnl, base_price=price[:, grid.base])
 
@@ -89,49 +124,35 @@ def _add_rows(total: Floats, part: Floats, expiries: ExpiryColumns) -> None:
     total[expiries.underlying[starts]] += np.add.reduceat(part, starts, axis=0)
 
 
-def _prices(preset: Preset, grid: Grid, columns: Columns) -> Floats:
+def _prices(preset: Preset, grid: Grid, columns: Columns, terms: Terms) -> Floats:
     """Discounted premium per unit: option × grid column."""
     options, expiries = columns.options, columns.expiries
-    moneyness = log_moneyness(columns)
     factor = 1.0 + expiries.moving[:, None] * (grid.shock - 1.0)
     forward = expiries.forward[:, None] * factor
-    volatility = _volatilities(preset, columns, moneyness)
+    volatility = _volatilities(preset, columns, terms)
     total = (volatility * np.sqrt(expiries.years)[options.expiry][:, None])[:, grid.mode]
     undiscounted = black76.price(
         options.sign[:, None],
-        moneyness[:, None] - log(factor)[options.expiry],
+        options.log_moneyness[:, None] - log(factor)[options.expiry],
         total,
         forward[options.expiry],
         options.strike[:, None],
     )
-    return undiscounted * _discount(expiries)[options.expiry][:, None]
+    return undiscounted * terms.discount[options.expiry][:, None]
 
 
-def _discount(expiries: ExpiryColumns) -> Floats:
-    return exp(-expiries.rate * expiries.years)
-
-
-def _volatilities(preset: Preset, columns: Columns, moneyness: Floats) -> Floats:
+def _volatilities(preset: Preset, columns: Columns, terms: Terms) -> Floats:
     """Volatility of each option under each mode: option × VolMode."""
-    row = columns.options.expiry
-    up, down = _vol_factors(preset.vol_shock, columns.expiries)
-    volatility = columns.options.volatility
+    options = columns.options
+    row, volatility, k = options.expiry, options.volatility, options.log_moneyness
     by_mode = {
         VolMode.NONE: volatility,
-        VolMode.UP: np.maximum(preset.vol_shock.min_vol_up_shock, volatility * up[row]),
-        VolMode.DOWN: volatility * down[row],
-        VolMode.LINEAR: volatility * _skew(preset.skew_shock, VolMode.LINEAR, moneyness, columns),
-        VolMode.ABS: volatility * _skew(preset.skew_shock, VolMode.ABS, np.abs(moneyness), columns),
+        VolMode.UP: np.maximum(preset.vol_shock.min_vol_up_shock, volatility * terms.up[row]),
+        VolMode.DOWN: volatility * terms.down[row],
+        VolMode.LINEAR: volatility * _skew(preset.skew_shock, VolMode.LINEAR, k, columns),
+        VolMode.ABS: volatility * _skew(preset.skew_shock, VolMode.ABS, np.abs(k), columns),
     }
     return np.stack([by_mode[mode] for mode in _MODES], axis=1)
-
-
-def _vol_factors(shock: VolShock, expiries: ExpiryColumns) -> tuple[Floats, Floats]:
-    """(up, down) factors of each expiry: the nearer it is, the further volatility moves."""
-    ratio = _THIRTY_DAYS_S / np.maximum(expiries.seconds, shock.dte_floor_days * _SECONDS_PER_DAY)
-    power = np.where(expiries.seconds <= _THIRTY_DAYS_S, shock.short_term_power, shock.long_term_power)
-    multiplier = exp(power * log(ratio))
-    return 1.0 + shock.vol_range_up * multiplier, np.maximum(0.0, 1.0 - shock.vol_range_down * multiplier)
 
 
 def _skew(shock: SkewShock, mode: VolMode, k: Floats, columns: Columns) -> Floats:
@@ -149,16 +170,11 @@ def _skew(shock: SkewShock, mode: VolMode, k: Floats, columns: Columns) -> Float
     return np.maximum(0.0, 1.0 + np.where(k >= 0.0, np.minimum(cap, slope), np.maximum(-cap, slope)))
 
 
-def _expiry_pnl(preset: Preset, grid: Grid, expiries: ExpiryColumns, value: Floats) -> Floats:
+def _expiry_pnl(grid: Grid, terms: Terms, value: Floats) -> Floats:
     """Expiry × scenario: the discounted shocked value less the value now, dampened."""
-    margin, years, rate = preset.margin, expiries.years, expiries.rate
-    long_rate = rate * margin.long_rate_mult + margin.long_rate_add
-    short_rate = rate * margin.short_rate_mult + margin.short_rate_add
-    long = margin.long_static_discount * exp(-years * long_rate)
-    short = np.minimum(1.0 / _discount(expiries), margin.short_static_discount / exp(-years * short_rate))
     shocked = value[:, grid.scenarios]
-    pnl = shocked * np.where(shocked >= 0.0, long[:, None], short[:, None]) - value[:, grid.base][:, None]
-    pnl *= grid.dampening
+    factor = np.where(shocked >= 0.0, terms.long[:, None], terms.short[:, None])
+    pnl = (shocked * factor - value[:, grid.base][:, None]) * grid.dampening
     # A tilt of the smile may go either way: each expiry takes the way that loses.
     return np.where(grid.is_skew, -np.abs(pnl), pnl)
 
