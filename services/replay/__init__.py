@@ -1,0 +1,1 @@
+"""A recording through the engine: effects, answers to the orders, a summary."""

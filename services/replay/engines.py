@@ -1,0 +1,95 @@
+"""The engines that can run a recording: chosen by name, all with the same face."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from services.contracts.records import Record
+from services.contracts.views import BucketView
+from services.engine.effects import Effect
+from services.engine.portfolio.preset import Preset, parse_preset
+from services.engine.settings import Settings
+from services.replay.choices import EngineName
+
+
+class ReplayEngine(Protocol):
+    """What a replay needs of an engine."""
+
+    def apply(self, record: Record) -> list[Effect]: ...
+    def timer(self, time_ms: int) -> list[Effect]: ...
+    def next_timer_ms(self) -> int | None: ...
+    def buckets(self) -> Iterator[BucketView]: ...
+    def state_hash(self) -> str: ...
+    @property
+    def lowest_equity(self) -> str | None: ...
+    @property
+    def lowest_equity_bucket(self) -> str | None: ...
+    @property
+    def negative_buckets(self) -> set[tuple[str, str]]: ...
+
+
+def make_engine(
+    name: EngineName,
+    settings: Settings,
+    presets: Mapping[str, Preset],
+    *,
+    gates_open: bool = True,
+    observe: bool = True,
+) -> ReplayEngine:
+    """A new engine without state. `observe` makes it watch equities after every record."""
+    if name is EngineName.BOTH:
+        from services.replay.lockstep import Lockstep
+
+        return Lockstep(
+            make_engine(EngineName.FAST, settings, presets, gates_open=gates_open, observe=observe),
+            make_engine(EngineName.REFERENCE, settings, presets, gates_open=gates_open, observe=observe),
+        )
+    return _constructor(name)(settings, presets, gates_open=gates_open, observe=observe)
+
+
+def _constructor(name: EngineName) -> Callable[..., ReplayEngine]:
+    if name is EngineName.REFERENCE:
+        from services.reference.engine import Engine as Reference
+
+        return Reference
+    from services.engine.engine import Engine
+
+    def constructor(settings: Settings, presets: Mapping[str, Preset], **flags: Any) -> ReplayEngine:
+        return Engine(settings, presets, search="certificates" if name is EngineName.FAST else "full_scan", **flags)
+
+    return constructor
+
+
+@cache
+def shipped_presets() -> dict[str, Preset]:
+    """The portfolio presets that come with the product, by name."""
+    folder = resources.files("services") / "presets"
+    named = {file.name.removesuffix(".json"): file for file in folder.iterdir() if file.name.endswith(".json")}
+    return {name: parse_preset(named[name].read_bytes(), name)[0] for name in sorted(named)}
+
+
+class OnePreset(Mapping[str, Preset]):
+    """One preset under every name: it replaces whatever an account asks for."""
+
+    def __init__(self, preset: Preset) -> None:
+        self._preset = preset
+
+    def __getitem__(self, name: str) -> Preset:
+        return self._preset
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("preset",))
+
+    def __len__(self) -> int:
+        return 1
+
+
+def load_preset(path: str) -> OnePreset:
+    """The preset file at `path`, in place of any. Raises `PresetError` or `OSError`."""
+    file = Path(path)
+    return OnePreset(parse_preset(file.read_bytes(), file.stem)[0])

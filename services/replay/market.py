@@ -1,0 +1,67 @@
+"""What the matching knows of the market: the last marks, what instruments cost and what a quantity of them is worth."""
+
+from fractions import Fraction
+
+from msgspec import Struct
+
+from services.contracts.messages import Account, Collateral, Instrument, Message, Price
+
+
+class Fees(Struct, frozen=True):
+    """Rates on the notional."""
+
+    taker: Fraction
+    liquidation: Fraction
+
+
+class Market:
+    """Folded from the accepted records of `instruments`, `collateral`, `accounts` and `prices`."""
+
+    def __init__(self) -> None:
+        self._instruments: dict[str, Instrument] = {}
+        self._collateral: dict[str, Collateral] = {}
+        self._valued_in: dict[str, str] = {}
+        self._marks: dict[str, str] = {}
+
+    def saw(self, message: Message) -> str | None:
+        """Folds a record in; answers the instrument when it brought that a mark."""
+        match message:
+            case Price(instrument=instrument, mark_price=str(mark)):
+                self._marks[instrument] = mark
+                return instrument
+            case Instrument():
+                self._instruments[message.instrument] = message
+            case Collateral():
+                self._collateral[message.asset] = message
+            case Account():
+                self._valued_in[message.account] = message.valuation_asset
+        return None
+
+    def mark(self, instrument: str) -> Fraction | None:
+        text = self._marks.get(instrument)
+        return None if text is None else Fraction(text)
+
+    def fees(self, instrument: str) -> Fees:
+        known = self._instruments[instrument]
+        return Fees(Fraction(known.taker_fee_rate or "0"), Fraction(known.liquidation_fee_rate or "0.0005"))
+
+    def value(self, instrument: str, quantity: Fraction, price: Fraction) -> Fraction:
+        """What `quantity` contracts (signed) at `price` are worth in the settlement asset; its magnitude is the notional."""
+        known = self._instruments[instrument]
+        size = Fraction(known.contract_size or "1")
+        if known.contract == "inverse" and known.kind != "option":
+            return -quantity * size / price
+        return quantity * size * price
+
+    def settlement_price(self, account: str, instrument: str) -> Fraction | None:
+        """The settlement asset's price in the account's valuation asset, or None where it is not known."""
+        asset = self._instruments[instrument].settlement_asset
+        if self._valued_in.get(account, asset) == asset:
+            return Fraction(1)
+        collateral = self._collateral.get(asset)
+        if collateral is None:
+            return None
+        if collateral.price_instrument is None:
+            return Fraction(1)
+        mark = self.mark(collateral.price_instrument)
+        return None if mark is None else max(mark, Fraction(collateral.price_floor or "0"))

@@ -1,0 +1,133 @@
+"""A recording through an engine, one input at a time, in the order of the file.
+
+Before each record the timers due at or before its time fire, one by one. Each emitted order is fed straight back as a record
+of its topic, as the worker reads it back; what answers it comes from the matching. After the last record only the timers
+within `account_settle_ms` fire, so that an account touched by the last records is decided; nothing later is invented.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from services.contracts.codec import decode, encode
+from services.contracts.messages import Fill, Message, Order, OrderEvent
+from services.contracts.records import Record
+from services.contracts.refusals import Refusal
+from services.contracts.topics import BY_NAME, SHADOW_ORDERS, Role
+from services.engine.effects import DeadLetter, Effect, Emit
+from services.replay.choices import Matching
+from services.replay.engines import ReplayEngine
+from services.replay.lines import ORDERS
+from services.replay.matching import Answer, Matcher
+
+OWN_TOPICS: Final = frozenset(
+    {name for name, topic in BY_NAME.items() if topic.role is Role.OUTPUT} | {ORDERS, SHADOW_ORDERS}
+)
+MATCHED_TOPICS: Final = frozenset({"instruments", "collateral", "accounts", "prices", ORDERS})
+ANSWER_TOPICS: Final[dict[type[Message], str]] = {Fill: "fills", OrderEvent: "order-events"}
+CLOSING: Final = frozenset({"liquidation", "takeover", "adl"})
+STUCK_TIMERS: Final = 1_000
+
+
+class TimerStuck(RuntimeError):
+    """An engine keeps a timer due at one moment for ever: a mistake of ours."""
+
+
+class Runner:
+    """Drives one engine. `now_ms` is the newest time that was reached."""
+
+    def __init__(self, engine: ReplayEngine, matching: Matching, *, settle_ms: int) -> None:
+        self._engine = engine
+        self._matching = matching
+        self._matcher = Matcher(matching)
+        self._settle_ms = settle_ms
+        self._partitions: dict[str, int] = {}
+        self._next_offset: dict[tuple[str, int], int] = {}
+        self.now_ms = 0
+
+    def run(self, records: Iterable[Record]) -> Iterator[Effect]:
+        """Every effect, in order."""
+        for record in records:
+            yield from self.step(record)
+        yield from self._fire(until_ms=self.now_ms + self._settle_ms)
+
+    def step(self, record: Record) -> Iterator[Effect]:
+        """The timers that are due, then the record. The recording's own outputs are not inputs, nor are answers to others' orders."""
+        if not self._is_input(record):
+            return
+        yield from self._fire(until_ms=max(self.now_ms, record.timestamp_ms))
+        self.now_ms = max(self.now_ms, record.timestamp_ms)
+        yield from self._feed(deque([record]))
+
+    def _fire(self, *, until_ms: int) -> Iterator[Effect]:
+        before, repeats = -1, 0
+        while (due_ms := self._engine.next_timer_ms()) is not None and due_ms <= until_ms:
+            repeats = repeats + 1 if due_ms <= before else 0
+            if repeats > STUCK_TIMERS:
+                raise TimerStuck(f"the timer of {due_ms} ms is due again after {repeats} rounds")
+            before = due_ms
+            self.now_ms = max(self.now_ms, due_ms)
+            effects = self._engine.timer(due_ms)
+            yield from effects
+            yield from self._feed(deque(self._read_backs(effects)))
+
+    def _feed(self, inputs: deque[Record]) -> Iterator[Effect]:
+        """The inputs, and everything that follows from them: orders are read back first, then answered."""
+        while inputs:
+            record = inputs.popleft()
+            effects = self._engine.apply(record)
+            self._next_offset[record.topic, record.partition] = record.offset + 1
+            yield from effects
+            inputs.extend(self._read_backs(effects))
+            inputs.extend(self._answers(record, effects))
+
+    def _read_backs(self, effects: list[Effect]) -> list[Record]:
+        records = []
+        for effect in effects:
+            if isinstance(effect, Emit) and isinstance(effect.message, Order):
+                self._partitions[effect.message.account] = effect.partition or 0
+                records.append(self._synthetic(ORDERS, effect.message))
+        return records
+
+    def _answers(self, record: Record, effects: list[Effect]) -> list[Record]:
+        """What the matching says to a record that was taken in."""
+        if not self._matching.is_synthetic or record.topic not in MATCHED_TOPICS:
+            return []
+        message = decode(record.topic, record.value)
+        if isinstance(message, Refusal) or any(isinstance(e, DeadLetter) and e.record == record for e in effects):
+            return []
+        if isinstance(message, Order):
+            answers = self._matcher.ordered(message, self.now_ms)
+        else:
+            answers = self._matcher.saw(message, self.now_ms)
+        return [self._synthetic(ANSWER_TOPICS[type(answer)], answer) for answer in answers]
+
+    def _synthetic(self, topic: str, message: Order | Answer) -> Record:
+        """A record as the topic would hold it: next offset of the account's partition, time of now."""
+        partition = self._partitions[message.account]
+        offset = self._next_offset.get((topic, partition), 0)
+        self._next_offset[topic, partition] = offset + 1
+        return Record(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            timestamp_ms=self.now_ms,
+            key=message.account.encode(),
+            value=encode(message),
+        )
+
+    def _is_input(self, record: Record) -> bool:
+        """Not what a monitor wrote; nor, when the matching answers, what answered the recorded orders."""
+        if record.topic in OWN_TOPICS:
+            return False
+        if self._matching is Matching.RECORDED:
+            return True
+        if record.topic != "fills":
+            return record.topic != "order-events"
+        fill = decode(record.topic, record.value)
+        return not (isinstance(fill, Fill) and fill.order_id is not None and fill.exec_type in CLOSING)
+
+
+def holds_order_events(records: Iterable[Record]) -> bool:
+    """Whether a recording holds answers to orders."""
+    return any(record.topic == "order-events" for record in records)
