@@ -19,8 +19,10 @@ from services.engine.portfolio.scenarios import Table, Terms, table_of, terms_of
 BASIS_ID: Final = "basis"
 _QUANTA: Final = 10**8  # amounts are multiples of 1e-8
 _GREEK_QUANTA: Final = 10**12
+_RELATIVE_NOISE: Final = 2.0**-50
+_ABSOLUTE_NOISE: Final = 1e-10
 _ONE: Final = 10**18
-_BATCH_OPTIONS: Final = 256  # per pass: the working set of this many options stays in the processor's cache
+_BATCH_OPTIONS: Final = 512  # per pass: larger ones leave the cache, smaller ones pay more for calls
 
 
 def evaluate(
@@ -182,8 +184,12 @@ def _net_greeks(columns: Columns, terms: Terms, table: Table) -> list[Greeks]:
 
 
 def _down(value: float) -> int:
-    """The largest multiple of 1e-8 that is not above `value`, in units of 1e-18."""
-    numerator, denominator = value.as_integer_ratio()
+    """The largest multiple of 1e-8 that is not above `value`, in units of 1e-18.
+
+    A value that is below a multiple by no more than double precision loses in a sum is that multiple: 100 - 0.3 - 99.7
+    is 0 and not -1e-8.
+    """
+    numerator, denominator = (value + max(abs(value) * _RELATIVE_NOISE, _ABSOLUTE_NOISE)).as_integer_ratio()
     return (numerator * _QUANTA // denominator) * (_ONE // _QUANTA)
 
 

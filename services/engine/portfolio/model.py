@@ -101,7 +101,7 @@ class Greeks:
 class PortfolioResult:
     """Amounts in units of 1e-18 of the valuation asset, multiples of 1e-8.
 
-    equity and both excesses are rounded down, and each requirement is equity less its excess, so that the comparison
+    equity and both excesses are rounded down (but for the noise of double precision), and each requirement is equity less its excess, so that the comparison
     `equity < maintenance_margin` is the comparison `maintenance_excess < 0`.
     worst_scenario: the id of the scenario that loses most (`Scenario.id`, or "basis"), None if none loses. With several
     underlyings it is that of the underlying that loses most: `BTC/0.82:up`. Equal losses: basis first, then file order.

@@ -5,6 +5,10 @@ name. Results come from that project's own independent calculation in double pre
 1e-8 relative. Left out of `initial` is what this model does not have: the surcharge for unsure price feeds (OracleCont).
 The basis figures of cases 44 and 61 are left out too: that calculation omits the loss of some expiries there, the contract
 (and this model) does not; neither case turns on it.
+
+FIRST_GENERATION: the same for its predecessor PMRM, test/risk-managers/unit-tests/PMRM/testAndVerifyScenarios.json at
+740ef294, with the parameters and the 21 scenarios of scripts/config.sol of that time. That manager values options without
+discounting and uses the interest rate of 3 % in its static discount only: here the rate is 0 and `long_rate_add` holds it.
 """
 
 from dataclasses import dataclass, field
@@ -469,5 +473,66 @@ CASES = [
             "abs": -52.023801611604369555,
             "basis": -93.0450807050663,
         },
+    ),
+]
+
+
+def _first_generation() -> Preset:
+    changed = body("derive-pm1")
+    changed["vol_shock"] |= {"vol_range_up": "0.45"}
+    changed["margin"] |= {"im_factor": "1.3", "long_rate_mult": "0", "long_rate_add": "0.17"}  # 0.05 + 4 · 0.03
+    changed["basis_contingency"] |= {"add_factor": "0.25", "mult_factor": "0.01"}
+    changed["other_contingency"] |= {"mm_option_percent": "0.01", "im_option_percent": "0.003"}
+    changed["scenarios"] = [item for item in changed["scenarios"] if item["spot_shock"] not in {"1.2", "0.8"}]
+    return parse(changed)
+
+
+def _first(
+    *, name: str, worst: str, legs: list[OptionLeg], margins: tuple[float, float], minimum: float, basis: float
+) -> Case:
+    options = expiry(500400, 1500.8332793109938, 0.0, *legs)
+    return Case(
+        name=name,
+        preset=_first_generation(),
+        bucket=Bucket(cash=0.0, underlyings=[Underlying(name="ETH", spot=1500.0, expiries=[options])]),
+        maintenance=margins[0],
+        initial=margins[1],
+        worst_scenario=worst,
+        scenarios={worst: minimum, "basis": basis},
+    )
+
+
+FIRST_GENERATION = [
+    _first(
+        name="Test1",
+        worst="1.15:up",
+        legs=[call(1500, -1.0, 1.047884494084986240)],
+        margins=(-301.768534860364300288, -368.487619761755586560),
+        minimum=-207.396949671304364032,
+        basis=-11.275911269415124992,
+    ),
+    _first(
+        name="Test2",
+        worst="0.85:down",
+        legs=[call(1200, 1.0, 1.138939398828297472)],
+        margins=(81.329742280758886400, 14.004464630197813248),
+        minimum=-224.417592168536834048,
+        basis=-17.381590857176696832,
+    ),
+    _first(
+        name="Test3",
+        worst="0.85:up",
+        legs=[call(500, 1.0, 1.653152366370104064), call(900, -1.0, 1.328657463897111040)],
+        margins=(347.943066330574028800, 332.344238458856734720),
+        minimum=-36.996092905724313600,
+        basis=-0.027442547681155032,
+    ),
+    _first(
+        name="Test6",
+        worst="0.85:down",
+        legs=[call(1500, 1.0, 1.047884494084986240)],
+        margins=(0.230453187667771392, -23.511886412749881344),
+        minimum=-79.141132001392164864,
+        basis=-8.477300890208880640,
     ),
 ]
