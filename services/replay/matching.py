@@ -105,11 +105,11 @@ class Matcher:
         notional = abs(market.value(order.instrument, Fraction(order.quantity), Fraction(price)))
         taker = notional * fees.taker
         rate = market.settlement_price(order.account, order.instrument)
-        cost = taker - self._slippage(order, Fraction(price))
+        cost = taker - self._slippage(order, Fraction(price)) - self._moved(order)
         siblings = list(self._by_bucket.get((order.account, order.bucket), {}).values())
         left = Fraction(0)
         if rate is not None:
-            equity = Fraction(order.equity) - entry.spent + self._moved(order) * rate - cost * rate
+            equity = Fraction(order.equity) - entry.spent - cost * rate
             left = max(Fraction(0), (equity - sum(self._reserve(s.order) for s in siblings)) / rate)
         liquidation = int(min(notional * fees.liquidation, left) * ONE)  # both are >= 0: rounded down
         for sibling in siblings:
@@ -135,11 +135,12 @@ class Matcher:
         return value(order.instrument, held, mark) - value(order.instrument, held, Fraction(order.mark_price))
 
     def _reserve(self, order: Order) -> Fraction:
-        """What a waiting order may cost at its limit with its taker fee; valuation asset."""
+        """What a waiting order's position has lost, and what the order may cost at its limit; valuation asset."""
         rate = self._market.settlement_price(order.account, order.instrument) or Fraction(0)
         limit = Fraction(order.limit_price)
         notional = abs(self._market.value(order.instrument, Fraction(order.quantity), limit))
-        return (notional * self._market.fees(order.instrument).taker - self._slippage(order, limit)) * rate
+        taker = notional * self._market.fees(order.instrument).taker
+        return (taker - self._slippage(order, limit) - self._moved(order)) * rate
 
     def _add(self, entry: OpenOrder) -> None:
         order = entry.order

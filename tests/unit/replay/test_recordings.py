@@ -17,7 +17,14 @@ from services.adapters import recordings
 from services.adapters.recordings import Recording, RecordingError, read_file
 from services.contracts.records import Record
 
-FULL = {"topic": "fills", "partition": 3, "offset": 12, "timestamp_ms": 1700000000000, "key": "a-17", "value": {"a": "1"}}
+FULL = {
+    "topic": "fills",
+    "partition": 3,
+    "offset": 12,
+    "timestamp_ms": 1700000000000,
+    "key": "a-17",
+    "value": {"a": "1"},
+}
 EXPECTED = Record(topic="fills", partition=3, offset=12, timestamp_ms=1700000000000, key=b"a-17", value=b'{"a": "1"}')
 
 
@@ -96,7 +103,10 @@ def test_counting_goes_on_after_an_offset_that_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written_value", "value"),
     [
-        ('{"a":1.0, "a":2, "big":123456789012345678901234567890}', b'{"a":1.0, "a":2, "big":123456789012345678901234567890}'),
+        (
+            '{"a":1.0, "a":2, "big":123456789012345678901234567890}',
+            b'{"a":1.0, "a":2, "big":123456789012345678901234567890}',
+        ),
         ('"not json"', b"not json"),
         ('"{\\"ts_ms\\":1"', b'{"ts_ms":1'),
         ('"\\u00e9"', b"\xc3\xa9"),
