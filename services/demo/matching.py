@@ -2,7 +2,7 @@
 
 It acts on a record only if it is an order of the latest claim before it in its partition, its id was not executed, and it is
 still valid on the venue's own clock; it never exceeds the position. What is accepted waits for the next mark of its
-instrument and executes there, as far as the book goes, or not at all.
+instrument and executes there, as far as the book goes, or not at all; a takeover needs no market and executes at once.
 """
 
 from enum import StrEnum
@@ -99,6 +99,8 @@ class MatchingEngine:
         quantity = self._reducible(order)
         if quantity <= 0:
             return Verdict.NO_POSITION, self._closed(order, "rejected", "no position to reduce", now_ms)
+        if order.stage in AT_BANKRUPTCY:  # no market is needed for it
+            return Verdict.ACCEPTED, self._filled(order, quantity, parse(order.limit_price), now_ms)
         self._open[order.instrument][order.order_id] = _Open(order=order, quantity=quantity)
         return Verdict.ACCEPTED, None
 
@@ -122,8 +124,6 @@ class MatchingEngine:
         quantity = min(item.quantity, self._reducible(order))
         if quantity <= 0:
             return self._closed(order, "rejected", "no position to reduce", now_ms), 0
-        if order.stage in AT_BANKRUPTCY:
-            return self._filled(order, quantity, limit, now_ms), 0
         if price < limit if order.side == "sell" else price > limit:
             return self._closed(order, "expired", "the market is beyond the limit", now_ms), 0
         if left is not None and quantity > left:

@@ -168,8 +168,10 @@ def test_the_fee_never_makes_the_bucket_negative(desk: Desk) -> None:
 
 
 def test_a_takeover_executes_at_its_price_whatever_the_market_does(desk: Desk) -> None:
-    desk.receive(order(stage="takeover", limit_price="90000"))
-    (answer,) = desk.tick("80000")
+    desk.tick("80000")
+    verdict, answer = desk.receive(order(stage="takeover", limit_price="90000"))
+    assert verdict is Verdict.ACCEPTED
+    assert answer is not None
     assert answer.fill is not None
     assert (answer.fill.price, answer.fill.fee, answer.fill.exec_type) == ("90000", "0", "takeover")
     assert desk.books.equity(desk.books.buckets["a", "BTC-PERP"]) == 0
