@@ -209,6 +209,16 @@ def test_in_the_settlement_window_only_a_part_of_the_forward_moves(seconds: floa
     assert greeks.delta / ONE == pytest.approx(moving, abs=1e-9)
 
 
+def test_half_way_through_the_window_delta_halves_and_gamma_quarters() -> None:
+    """Half of the forward follows the price, so the option bends a quarter as much; vega and theta stay."""
+    options = underlying(expiry(call(SPOT, 1.0), seconds=900.0))
+    inside = evaluate(preset(), 0.0, [options]).greeks["BTC"]
+    outside = evaluate(parse({**body(), "settlement_window_s": "0"}), 0.0, [options]).greeks["BTC"]
+    assert 2 * inside.delta == pytest.approx(outside.delta, rel=1e-9)
+    assert 4 * inside.gamma == pytest.approx(outside.gamma, rel=1e-6)
+    assert (inside.vega, inside.theta) == (outside.vega, outside.theta)
+
+
 def test_without_a_window_everything_moves_to_the_end() -> None:
     chosen = parse({**body("span-like"), "settlement_window_s": "0"})
     assert scenario_pnl(chosen, underlying(expiry(call(1.0, 1.0), seconds=0.0)))["1.15:up"] == pytest.approx(
