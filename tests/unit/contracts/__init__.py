@@ -1,0 +1,1 @@
+"""The published contract: each rule of it from both sides."""
