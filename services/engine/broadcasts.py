@@ -1,0 +1,180 @@
+"""Folding what every worker reads: instruments, collateral, prices, controls and risk parameters."""
+
+from collections.abc import Iterable
+
+from services.contracts.decimals import parse
+from services.contracts.messages import Collateral, Control, Instrument, Price, RiskParameters
+from services.contracts.records import Record
+from services.contracts.refusals import Reason, Refusal
+from services.engine.context import BucketKey, Context
+from services.engine.effects import AlarmName
+from services.engine.facts import unpark
+from services.engine.instruments import asset_of, immutable_changes, spec_of
+from services.engine.market import Multiplier
+from services.engine.search import Search
+
+ALL = "all"
+
+
+class Broadcasts:
+    """Changes the market, and touches every bucket that a change may concern."""
+
+    def __init__(self, context: Context, search: Search) -> None:
+        self._context = context
+        self._search = search
+        self._coming: dict[str, tuple[RiskParameters, tuple[int, int]]] = {}
+        self._halts: dict[tuple[str, str], int | None] = {}  # scope, target -> expires_ms
+
+    def fold_instrument(self, message: Instrument, record: Record) -> Refusal | None:
+        context, market, place = self._context, self._context.market, (record.partition, record.offset)
+        known = market.messages.get(message.instrument)
+        if known is not None and (changes := immutable_changes(known, message)):
+            return Refusal(Reason.IMMUTABLE_CHANGED, f"{message.instrument}: {', '.join(changes)}")
+        spec = market.specs[message.instrument] = spec_of(message, place)
+        market.messages[message.instrument] = message
+        market.refresh_limits(message.instrument)
+        cost = spec.taker_fee_rate + context.settings.expected_slippage
+        if spec.option is None and 0 < spec.tiers[0].maintenance_rate <= cost:
+            context.alarm(
+                AlarmName.CANNOT_PAY_OWN_CLOSE, "the first tier is not above taker fee and expected slippage",
+                instrument=message.instrument,
+            )  # fmt: skip
+        if known is None:
+            for account in list(context.accounts.values()):
+                if account.parked:
+                    unpark(context, account)
+        self._touch(self._search.holders(message.instrument))
+        self._touch_incomplete()
+        return None
+
+    def fold_collateral(self, message: Collateral, record: Record) -> Refusal | None:
+        market = self._context.market
+        market.assets[message.asset] = asset_of(message, (record.partition, record.offset))
+        if message.price_instrument is not None:
+            market.refresh_limits(message.price_instrument)
+        settled = {name for name, spec in market.specs.items() if spec.settlement_asset == message.asset}
+        for account, bucket in self._context.all_buckets():
+            if message.asset in bucket.balances or any(key[0] in settled for key in bucket.positions):
+                self._context.touched[account.account, bucket.name] = None
+        return None
+
+    def fold_price(self, tick: Price, record: Record) -> Refusal | None:
+        context, book = self._context, self._context.market.book
+        verdict = book.update(tick, (record.partition, record.offset), record.timestamp_ms)
+        if verdict == "accepted":
+            self._touch(self._search.moved(tick.instrument))
+        elif verdict == "future":
+            context.alarm(
+                AlarmName.PRICE_FROM_FUTURE, f"{tick.ts_ms - record.timestamp_ms} ms ahead", instrument=tick.instrument
+            )
+        elif verdict == "full":
+            return Refusal(
+                Reason.TOO_MANY_PRICES, f"{context.settings.max_prices} price ids are known, {tick.instrument} is not"
+            )
+        elif verdict == "pending":
+            self._watch(tick)
+        return None
+
+    def _watch(self, tick: Price) -> None:
+        state = self._context.market.book.state(tick.instrument)
+        assert state is not None and state.pending is not None, "a pending verdict leaves a pending jump"
+        if state.pending.tick is not tick or state.pending.started_ms != tick.ts_ms:
+            return  # not its first tick
+        settings = self._context.settings
+        self._context.timers.at(state.pending.started_ms + settings.confirm_ms, "price", tick.instrument)
+        self._context.timers.at(state.pending.started_ms + settings.confirm_max_ms, "price", tick.instrument)
+        self._context.alarm(AlarmName.PRICE_UNCONFIRMED, f"jump to {tick.mark_price}", instrument=tick.instrument)
+
+    def price_due(self, price_id: str) -> None:
+        """Time alone may confirm a pending jump."""
+        book = self._context.market.book
+        verdict = book.due(price_id, self._context.time_ms)
+        if verdict is None:
+            return
+        book.accept_pending(price_id)
+        if verdict == "forced":
+            self._context.alarm(
+                AlarmName.PRICE_ACCEPTED_UNCONFIRMED, "nobody confirmed the jump in time", instrument=price_id
+            )
+        self._touch(self._search.moved(price_id))
+
+    def fold_risk(self, message: RiskParameters, record: Record) -> Refusal | None:
+        self._coming[message.instrument] = (message, (record.partition, record.offset))
+        if message.effective_ms <= self._context.time_ms:
+            self.multiplier_due(message.instrument)
+        else:
+            self._context.timers.at(message.effective_ms, "multiplier", message.instrument)
+        return None
+
+    def multiplier_due(self, instrument: str) -> None:
+        found = self._coming.get(instrument)
+        if found is None or found[0].effective_ms > self._context.time_ms:
+            return
+        message, place = self._coming.pop(instrument)
+        variance = None if message.variance is None else parse(message.variance)
+        self._context.market.multipliers[instrument] = Multiplier(parse(message.multiplier), variance, place)
+        self._touch(self._search.holders(instrument))
+
+    def fold_control(self, control: Control, record: Record) -> Refusal | None:
+        if control.action == "clear":
+            self._clear(control)
+        elif control.action == "halt":
+            self._halts[control.scope, control.target] = control.expires_ms
+            if control.expires_ms is not None:
+                self._context.timers.at(control.expires_ms, "control", control.scope, control.target)
+            self._apply_halts(control.scope, control.target)
+        else:
+            self._halts.pop((control.scope, control.target), None)
+            self._apply_halts(control.scope, control.target)
+        return None
+
+    def halt_due(self, scope: str, target: str) -> None:
+        """A halt expires unless it was renewed."""
+        expires_ms = self._halts.get((scope, target))
+        if expires_ms is not None and expires_ms <= self._context.time_ms:
+            del self._halts[scope, target]
+            self._apply_halts(scope, target)
+
+    def _apply_halts(self, scope: str, target: str) -> None:
+        market = self._context.market
+        market.halted_all = any(halted == ALL for halted, _ in self._halts)
+        market.halted = {name for halted, name in self._halts if halted == "instrument"}
+        market.halted_accounts = {name for halted, name in self._halts if halted == "account"}
+        if scope == "instrument":
+            self._touch(self._search.holders(target))
+            return
+        for account, bucket in self._context.all_buckets():
+            if scope == ALL or account.account == target:
+                self._context.touched[account.account, bucket.name] = None
+
+    def _clear(self, control: Control) -> None:
+        """Doubts up to the named offsets are settled (all of them where none is named)."""
+        context = self._context
+        targets: Iterable[str] = list(context.accounts) if control.scope == ALL else [control.target]
+        through = control.through
+
+        def settled(topic: str, offset: int) -> bool:
+            return through is None or offset <= through.get(topic, -1)
+
+        for name in targets:
+            account = context.accounts.get(name)
+            if account is None:
+                continue
+            account.doubts = {
+                key: doubt for key, doubt in account.doubts.items() if not settled(doubt.topic, doubt.offset)
+            }
+            context.mark_dirty(account, "")
+            for bucket in account.buckets.values():
+                bucket.doubts = {
+                    key: doubt for key, doubt in bucket.doubts.items() if not settled(doubt.topic, doubt.offset)
+                }
+                context.touch(account, bucket)
+
+    def _touch(self, keys: Iterable[BucketKey]) -> None:
+        for key in keys:
+            self._context.touched[key] = None
+
+    def _touch_incomplete(self) -> None:
+        for account, bucket in self._context.all_buckets():
+            if bucket.status == "incomplete":
+                self._context.touched[account.account, bucket.name] = None

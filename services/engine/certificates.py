@@ -1,0 +1,188 @@
+"""The certificate index (engine.md "Certificates"): for each bucket a box of prices in which nothing about it can change.
+
+A bucket in its box keeps its status, is not liquidatable, and stays above the lowest equity that a replay watches for. The box is
+proposed from slopes and accepted by the bounds of `bounds.py`. Per price there are two heaps of triggers, below and above; a tick
+looks at the nearest of each. Buckets without a box (distressed, options, portfolio) are hot: every move of their prices counts.
+"""
+
+import heapq
+from collections.abc import Iterable
+from typing import Final
+
+from services.contracts.decimals import ONE
+from services.engine.bounds import Bounds, Interval, Sheet
+from services.engine.context import BucketKey, Context
+from services.engine.lifecycle import BADNESS
+from services.engine.search import FullScan
+from services.engine.state import Account, Bucket
+from services.engine.valuation import Incomplete, Valuation, is_liquidatable
+from services.engine.watch import EquityWatch
+from services.engine.worth import E18_FLOAT
+
+HALVINGS: Final = 6
+WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoints stay positive
+NARROWEST_SHARE: Final = 1e-7  # a smaller box would be redrawn at every tick: the bucket is hot instead
+EDGE: Final = 1e-12  # triggers are pulled inward by more than the rounding of a mark to float
+GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
+
+Entry = tuple[float, BucketKey, int]
+
+
+class Certificates(FullScan):
+    """The full scan's interface; `moved` names only buckets whose box the price has left, and hot ones."""
+
+    def __init__(self, context: Context, watch: EquityWatch | None) -> None:
+        super().__init__()
+        self._context = context
+        self._watch = watch
+        self._below: dict[str, list[Entry]] = {}  # negated lower edges: the highest edge on top
+        self._above: dict[str, list[Entry]] = {}
+        self._hot: dict[str, dict[BucketKey, None]] = {}
+        self._versions: dict[BucketKey, int] = {}
+        self._hot_prices: dict[BucketKey, tuple[str, ...]] = {}
+        self._version = 0
+
+    def place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, prices: Iterable[str]) -> None:
+        ids = tuple(prices)
+        super().place(account, bucket, valuation, ids)
+        key = (account.account, bucket.name)
+        self._cool(key)
+        if not ids:
+            return
+        box = self._box(account, bucket, valuation, ids)
+        if box is None:
+            self._heat(key, ids)
+            return
+        self._version += 1
+        self._versions[key] = self._version
+        for price_id, (low, high) in box.items():
+            self._push(self._below, price_id, (-low * (1 + EDGE), key, self._version))
+            self._push(self._above, price_id, (high * (1 - EDGE), key, self._version))
+
+    def remove(self, key: BucketKey) -> None:
+        super().remove(key)
+        self._cool(key)
+
+    def moved(self, price_id: str) -> Iterable[BucketKey]:
+        mark = self._context.market.marks.get(price_id)
+        found: dict[BucketKey, None] = dict(self._hot.get(price_id, ()))
+        if mark is None:
+            return found
+        price = mark / E18_FLOAT
+        self._crossed(self._below.get(price_id), -price, found)
+        self._crossed(self._above.get(price_id), price, found)
+        return found
+
+    def _crossed(self, heap: list[Entry] | None, edge: float, found: dict[BucketKey, None]) -> None:
+        while heap and heap[0][0] <= edge:
+            _, key, version = heapq.heappop(heap)
+            if self._versions.get(key) == version:
+                found[key] = None
+
+    def _push(self, heaps: dict[str, list[Entry]], price_id: str, entry: Entry) -> None:
+        heap = heaps.setdefault(price_id, [])
+        heapq.heappush(heap, entry)
+        if len(heap) > 64 + GARBAGE * len(self._holders.get(price_id, ())):
+            heap[:] = [each for each in heap if self._versions.get(each[1]) == each[2]]
+            heapq.heapify(heap)
+
+    def _heat(self, key: BucketKey, ids: tuple[str, ...]) -> None:
+        self._hot_prices[key] = ids
+        for price_id in ids:
+            self._hot.setdefault(price_id, {})[key] = None
+
+    def _cool(self, key: BucketKey) -> None:
+        self._versions.pop(key, None)
+        for price_id in self._hot_prices.pop(key, ()):
+            self._hot[price_id].pop(key, None)
+
+    def _box(
+        self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, ids: tuple[str, ...]
+    ) -> dict[str, Interval] | None:
+        """The widest box found in which the bounds prove that nothing changes; None if there is none worth keeping."""
+        if isinstance(valuation, Incomplete) or account.margin_mode == "portfolio":
+            return None
+        if any(leg.spec.option is not None or leg.spec.fee_basis == "bankruptcy" for leg in valuation.legs):
+            return None
+        if is_liquidatable(valuation, at_equal=True) or valuation.equity < 0:
+            return None
+        marks = {price_id: mark / E18_FLOAT for price_id in ids if (mark := self._context.market.marks.get(price_id))}
+        if len(marks) != len(ids):
+            return None
+        sheet, sigmas = Sheet(account, bucket, self._context.market), self._sigmas(ids)
+        share = self._proposal(bucket, valuation, sigmas)
+        for _ in range(HALVINGS):
+            if share * max(sigmas.values()) < NARROWEST_SHARE:
+                return None
+            box = {
+                i: (m * (1 - r), m * (1 + r))
+                for i, m in marks.items()
+                if (r := min(WIDEST_SHARE, share * sigmas[i])) > 0
+            }
+            if self._holds(bucket, sheet.over(box)):
+                return box
+            share /= 2
+        return None
+
+    def _sigmas(self, ids: tuple[str, ...]) -> dict[str, float]:
+        return {price_id: max(self._context.market.sigma(price_id) / E18_FLOAT, EDGE) for price_id in ids}
+
+    def _proposal(self, bucket: Bucket, valuation: Valuation, sigmas: dict[str, float]) -> float:
+        """k = slack / Σ|a_i|·p_i·σ_i, the slack being the distance to the nearest threshold."""
+        scale = float(valuation.scale)
+        equity, maintenance, initial = (
+            float(x) / scale for x in (valuation.equity, valuation.maintenance, valuation.initial)
+        )
+        slack = min((abs(equity - t) for t in self._thresholds(bucket, maintenance, initial)), default=equity)
+        moves = sum(
+            abs(float(leg.value)) * leg.settle_price / (scale / E18_FLOAT**2) * sigmas.get(leg.key[0], 0.0)
+            for leg in valuation.legs
+        )
+        mean = max(sigmas.values())
+        moves = max(moves, equity * mean) if len(sigmas) > len(valuation.legs) else moves
+        return slack / moves if moves > 0 else WIDEST_SHARE / mean
+
+    def _thresholds(self, bucket: Bucket, maintenance: float, initial: float) -> list[float]:
+        s = self._context.settings
+        found = [0.0, maintenance]
+        if bucket.status in BADNESS:
+            found += [
+                maintenance * _over(s.reduce_only_buffer),
+                initial * _over(s.margin_call_buffer),
+                initial * _over(s.warning_buffer),
+            ]
+        if self._watch is not None and self._watch.lowest_e18 is not None:
+            found.append(self._watch.lowest_e18 / E18_FLOAT)
+        return found
+
+    def _holds(self, bucket: Bucket, bounds: Bounds) -> bool:
+        """Whether, anywhere in the box, the bucket keeps its status, is not liquidatable, and sets no new low."""
+        s, error = self._context.settings, bounds.error
+        equity, highest = bounds.equity[0] - error, bounds.equity[1] + error
+        if equity <= bounds.maintenance[1] or equity < 0:
+            return False
+        if (
+            self._watch is not None
+            and self._watch.lowest_e18 is not None
+            and equity < self._watch.lowest_e18 / E18_FLOAT
+        ):
+            return False
+        if bucket.orders or bucket.doubts or bucket.status == "dirty":
+            return True  # the status follows from those alone
+        if bucket.status == "liquidating":
+            return highest < bounds.maintenance[0] * _over(s.hysteresis) - error
+        rungs = (
+            ("reduce_only", bounds.maintenance, s.reduce_only_buffer),
+            ("margin_call", bounds.initial, s.margin_call_buffer),
+            ("warning", bounds.initial, s.warning_buffer),
+        )
+        for rung, requirement, buffer in rungs:
+            if rung == bucket.status:
+                return highest < requirement[0] * _over(buffer + s.rung_hysteresis) - error
+            if equity < requirement[1] * _over(buffer) + error:
+                return False
+        return bucket.status == "healthy"
+
+
+def _over(buffer: int) -> float:
+    return (ONE + buffer) / E18_FLOAT

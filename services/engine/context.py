@@ -1,0 +1,68 @@
+"""What the parts of the engine share: settings, market, accounts, time, and the effects of the event at hand."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from services.engine.effects import Alarm, AlarmName, Cause, Effect
+from services.engine.market import Market
+from services.engine.settings import Settings
+from services.engine.state import Account, Bucket
+from services.engine.timers import Timers
+
+BucketKey = tuple[str, str]
+TIMER_CAUSE = "timer"
+
+
+class Context:
+    """Mutable state of one engine. `touched` collects the buckets that the event at hand may have changed."""
+
+    def __init__(self, settings: Settings, *, gates_open: bool) -> None:
+        self.settings = settings
+        self.market = Market(settings)
+        self.accounts: dict[str, Account] = {}
+        self.timers = Timers()
+        self.time_ms = 0  # of broadcast records and timers; an account's own records move only its own time
+        self.epochs: dict[int, int] = {}
+        self.gates_open = gates_open
+        self.gates: dict[int, bool] = {}
+        self.dirty: dict[int, set[str]] = {}
+        self.cause = Cause(TIMER_CAUSE, 0, 0)
+        self.effects: list[Effect] = []
+        self.touched: dict[BucketKey, None] = {}
+        self.records: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.duplicates = 0
+        self.void_orders = 0
+
+    def now_of(self, account: Account) -> int:
+        return max(self.time_ms, account.time_ms)
+
+    def gate_is_open(self, partition: int) -> bool:
+        return self.gates.get(partition, self.gates_open)
+
+    def touch(self, account: Account, bucket: Bucket) -> None:
+        """Have the bucket reviewed, and its row written."""
+        self.touched[account.account, bucket.name] = None
+        self.mark_dirty(account, bucket.name)
+
+    def mark_dirty(self, account: Account, bucket: str) -> None:
+        """The row of a bucket ("" for the account's own) must be written."""
+        self.dirty.setdefault(account.partition, set()).add(f"{account.account}|{bucket}")
+
+    def alarm(self, name: AlarmName, detail: str, *, account: str = "", bucket: str = "", instrument: str = "") -> None:
+        self.effects.append(
+            Alarm(
+                cause=self.cause, name=name, account=account, bucket=bucket, instrument=instrument, detail=detail,
+                ts_ms=self.time_ms,
+            )
+        )  # fmt: skip
+
+    def find(self, key: BucketKey) -> tuple[Account, Bucket] | None:
+        account = self.accounts.get(key[0])
+        bucket = None if account is None else account.buckets.get(key[1])
+        return None if account is None or bucket is None else (account, bucket)
+
+    def all_buckets(self) -> Iterator[tuple[Account, Bucket]]:
+        for account in self.accounts.values():
+            for bucket in account.buckets.values():
+                yield account, bucket

@@ -1,0 +1,461 @@
+"""The engine: records and timers in, effects out (engine.md). One instance holds the accounts of any number of partitions."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Final, Literal
+
+import msgspec
+
+from services.contracts.codec import decode
+from services.contracts.decimals import to_text
+from services.contracts.identifiers import partition_of
+from services.contracts.messages import AccountState, Claim, LiquidationRecord, OrderEvent
+from services.contracts.records import Record
+from services.contracts.refusals import Reason, Refusal
+from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
+from services.contracts.views import BucketView
+from services.engine import facts, orders
+from services.engine.broadcasts import Broadcasts
+from services.engine.certificates import Certificates
+from services.engine.context import TIMER_CAUSE, BucketKey, Context
+from services.engine.decisions import Decider
+from services.engine.effects import Cause, DeadLetter, Effect, Emit
+from services.engine.lifecycle import LEAVING, status_of
+from services.engine.portfolio.preset import Preset
+from services.engine.rows import (
+    AccountRow,
+    bucket_field,
+    decode_row,
+    encode_account,
+    encode_bucket,
+    restore_account,
+    restore_bucket,
+    state_hash,
+)
+from services.engine.search import FullScan, Search
+from services.engine.settings import Settings
+from services.engine.state import Account, Bucket
+from services.engine.valuation import Valuation, is_liquidatable
+from services.engine.valuer import Valuer, holdings_of
+from services.engine.views import view_of
+from services.engine.watch import EquityWatch
+from services.engine.worth import Incomplete
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}")
+STATES_TOPIC: Final = "account-states"
+DOUBTFUL_TOPICS: Final = frozenset({"fills", "transfers", "order-events"})
+
+
+class Engine:
+    """See README.md beside this file for what it decides, and how."""
+
+    def __init__(
+        self, settings: Settings, presets: Mapping[str, Preset] | None = None, *,
+        search: Literal["certificates", "full_scan"] = "certificates", gates_open: bool = True, observe: bool = False,
+    ) -> None:  # fmt: skip
+        self._context = Context(settings, gates_open=gates_open)
+        self._valuer = Valuer(self._context.market, presets or {})
+        self._watch = EquityWatch() if observe else None
+        self._search: Search = FullScan() if search == "full_scan" else Certificates(self._context, self._watch)
+        self._broadcasts = Broadcasts(self._context, self._search)
+        self._decider = Decider(self._context, self._valuer)
+        self._under: dict[BucketKey, None] = {}
+        self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {
+            "instruments": self._broadcasts.fold_instrument,
+            "collateral": self._broadcasts.fold_collateral,
+            "prices": self._broadcasts.fold_price,
+            "controls": self._broadcasts.fold_control,
+            "risk-parameters": self._broadcasts.fold_risk,
+            "accounts": lambda message, record: facts.fold_account(self._context, message, record),
+            "fills": lambda message, record: facts.fold_fill(self._context, message, record),
+            "transfers": lambda message, record: facts.fold_transfer(self._context, message, record),
+            "order-events": self._fold_order_event,
+            "liquidation-orders": self._fold_liquidation_record,
+        }
+
+    # -- events in, effects out ------------------------------------------------------------------------------------
+
+    def apply(self, record: Record) -> list[Effect]:
+        """Fold one record, review what it can have changed, and answer what must happen."""
+        self._begin(Cause(record.topic, record.partition, record.offset))
+        self._fold(record)
+        return self._finish()
+
+    def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
+        """The concatenation of `apply` over the records."""
+        return [effect for record in records for effect in self.apply(record)]
+
+    def fold_prices(self, records: Sequence[Record]) -> list[Effect]:
+        """After a lag: fold all of them to the latest marks and decide once, so that no old mark is taken for a fresh one."""
+        if not records:
+            return []
+        last = records[-1]
+        self._begin(Cause(last.topic, last.partition, last.offset))
+        for record in records:
+            self._fold(record)
+        return self._finish()
+
+    def timer(self, time_ms: int) -> list[Effect]:
+        """Event time moves on to `time_ms`: whatever became due by itself happens."""
+        self._begin(Cause(TIMER_CAUSE, 0, time_ms))
+        self._context.time_ms = max(self._context.time_ms, time_ms)
+        for kind, subject in self._context.timers.due(self._context.time_ms):
+            self._fire(kind, subject)
+        return self._finish()
+
+    def next_timer_ms(self) -> int | None:
+        """When something becomes due by itself."""
+        return self._context.timers.next_ms()
+
+    # -- shards ----------------------------------------------------------------------------------------------------
+
+    def open_gate(self, partition: int) -> list[Effect]:
+        """Let the accounts of a partition be decided; answers what was held back until now."""
+        self._begin(Cause(TIMER_CAUSE, 0, self._context.time_ms))
+        self._context.gates[partition] = True
+        for key in self._under:
+            if self._context.accounts[key[0]].partition == partition:
+                self._context.touched[key] = None
+        return self._finish()
+
+    def shut_gate(self, partition: int) -> None:
+        """Fold and watch the partition, but emit no order for it."""
+        self._context.gates[partition] = False
+
+    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take over a partition's stored rows, before any record of it is applied."""
+        for field, raw in rows:
+            name, _, bucket_name = field.partition("|")
+            account = self._context.accounts.setdefault(name, Account(name, partition))
+            row = decode_row(raw)
+            if isinstance(row, AccountRow):
+                restore_account(account, row)
+            else:
+                account.buckets[bucket_name] = restore_bucket(bucket_name, row)
+        self._rearm(partition)
+
+    def _rearm(self, partition: int) -> None:
+        """Timers are not stored: what the restored rows wait for is put on the heap again, and everything is reviewed."""
+        context = self._context
+        for account in context.accounts.values():
+            if account.partition != partition:
+                continue
+            if not account.known:
+                context.timers.at(
+                    account.first_seen_ms + context.settings.provisional_account_ms, "account", account.account
+                )
+            if account.sequence_gap_since_ms is not None:
+                context.timers.at(
+                    account.sequence_gap_since_ms + context.settings.account_gap_ms, "gap", account.account
+                )
+            for bucket in account.buckets.values():
+                context.touched[account.account, bucket.name] = None
+                for order in bucket.orders.values():
+                    subject = (account.account, bucket.name, order.order_id)
+                    context.timers.at(orders.answer_due_ms(context, order), "order", *subject)
+                    if order.terminal:
+                        context.timers.at(account.time_ms + context.settings.account_gap_ms, "reserve", *subject)
+
+    def drop(self, partition: int) -> None:
+        """The partition was revoked: forget its accounts."""
+        context = self._context
+        for account in [each for each in context.accounts.values() if each.partition == partition]:
+            for bucket in account.buckets:
+                key = (account.account, bucket)
+                self._search.remove(key)
+                self._under.pop(key, None)
+                context.touched.pop(key, None)
+            del context.accounts[account.account]
+        context.dirty.pop(partition, None)
+        context.epochs.pop(partition, None)
+        context.gates.pop(partition, None)
+
+    def forget_unconfirmed(self, partition: int) -> None:
+        """A producer failed: orders that were never read back are unknown, and are decided again from the level."""
+        for account, bucket in self._context.all_buckets():
+            if account.partition != partition:
+                continue
+            for order in [each for each in bucket.orders.values() if not each.confirmed]:
+                if not order.is_recorded:
+                    del bucket.orders[order.order_id]
+                self._context.touched[account.account, bucket.name] = None
+
+    def take_dirty(self, partition: int) -> dict[str, bytes | None]:
+        """Rows that changed since the last call: field -> row, None where the row is to be deleted."""
+        rows: dict[str, bytes | None] = {}
+        for field in sorted(self._context.dirty.pop(partition, ())):
+            name, _, bucket_name = field.partition("|")
+            account = self._context.accounts[name]
+            if not bucket_name:
+                rows[field] = encode_account(account)
+            elif bucket_name in account.buckets:
+                rows[bucket_field(name, bucket_name)] = encode_bucket(account.buckets[bucket_name])
+        return rows
+
+    def dirty_count(self, partition: int) -> int:
+        return len(self._context.dirty.get(partition, ()))
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def buckets(self) -> Iterator[BucketView]:
+        """Every bucket at the last marks."""
+        for account, bucket in self._context.all_buckets():
+            yield view_of(account, bucket, self._valuer, self._context.settings, self._context.now_of(account))
+
+    def state_hash(self) -> str:
+        return state_hash(self._context.accounts.values())
+
+    def statuses(self) -> Counter[str]:
+        """How many buckets stand on each rung."""
+        return Counter(bucket.status for _, bucket in self._context.all_buckets())
+
+    @property
+    def lowest_equity(self) -> str | None:
+        return None if self._watch is None else self._watch.lowest_equity
+
+    @property
+    def lowest_equity_bucket(self) -> str | None:
+        return None if self._watch is None else self._watch.lowest_equity_bucket
+
+    @property
+    def negative_buckets(self) -> set[BucketKey]:
+        return set() if self._watch is None else self._watch.negative
+
+    @property
+    def stats(self) -> "Stats":
+        return Stats(
+            records=self._context.records, refused=self._context.refused, duplicates=self._context.duplicates,
+            skipped_prices=self._context.market.book.skipped, void_orders=self._context.void_orders,
+        )  # fmt: skip
+
+    def epoch(self, partition: int) -> int | None:
+        """The offset of the latest claim that was read of the partition."""
+        return self._context.epochs.get(partition)
+
+    def price_times(self) -> dict[str, int]:
+        """Price id -> source time of the mark in use."""
+        return {price_id: state.ts_ms for price_id, state in self._context.market.book if state.mark is not None}
+
+    # -- folding ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, cause: Cause) -> None:
+        self._context.cause = cause
+        self._context.effects = []
+
+    def _fold(self, record: Record) -> None:
+        context = self._context
+        context.records[record.topic] += 1
+        if record.topic in BROADCAST_TOPICS:
+            context.time_ms = max(context.time_ms, record.timestamp_ms)
+            context.market.places[record.topic] = (record.partition, record.offset)
+        message = decode(record.topic, record.value)
+        if isinstance(message, Refusal):
+            self._refuse(record, message)
+            self._doubt_undecodable(record, message)
+            return
+        fold = self._folds.get(record.topic)
+        if fold is None:
+            return  # topics that are only written, or whose reader is another service
+        refusal = self._misplaced(message, record) or fold(message, record)
+        if refusal is not None:
+            self._refuse(record, refusal)
+
+    def _refuse(self, record: Record, refusal: Refusal) -> None:
+        self._context.refused[refusal.reason] += 1
+        self._context.effects.insert(0, DeadLetter(cause=self._context.cause, record=record, refusal=refusal))
+
+    def _misplaced(self, message: Any, record: Record) -> Refusal | None:
+        """Another client's default partitioner is the usual cause of an account in a wrong partition."""
+        count = self._context.settings.account_partitions
+        account = getattr(message, "account", None)
+        if count is None or record.topic not in ACCOUNT_TOPICS or account is None:
+            return None
+        right = partition_of(account, count)
+        if right == record.partition:
+            return None
+        return Refusal(Reason.WRONG_PARTITION, f"{account} belongs to partition {right} of {count}: use murmur2")
+
+    def _doubt_undecodable(self, record: Record, refusal: Refusal) -> None:
+        """A fact that cannot be read makes the bucket it names dirty, or all buckets of the account of its key."""
+        if record.topic not in DOUBTFUL_TOPICS:
+            return
+        named = _names_in(record)
+        if named is None:
+            return
+        count = self._context.settings.account_partitions
+        if count is not None and partition_of(named.account, count) != record.partition:
+            return
+        account = facts.account_of(self._context, named.account, record)
+        bucket = named.bucket
+        if bucket is None and account.known and record.topic == "fills":
+            bucket = named.instrument if account.margin_mode == "isolated" else facts.MAIN
+        facts.doubt_refused(self._context, account, bucket, refusal, record)
+
+    def _fold_order_event(self, event: OrderEvent, record: Record) -> Refusal | None:
+        account = facts.account_of(self._context, event.account, record)
+        bucket = account.bucket(event.bucket)
+        orders.fold_event(self._context, account, bucket, event)
+        self._context.touch(account, bucket)
+        return None
+
+    def _fold_liquidation_record(self, message: LiquidationRecord, record: Record) -> Refusal | None:
+        context = self._context
+        if isinstance(message, Claim):
+            context.epochs[record.partition] = record.offset
+            return None
+        if message.epoch != context.epochs.get(record.partition, 0):
+            context.void_orders += 1
+            return None
+        account = facts.account_of(context, message.account, record)
+        bucket = account.bucket(message.bucket)
+        orders.read_back(context, account, bucket, message)
+        context.touch(account, bucket)
+        return None
+
+    def _fire(self, kind: str, subject: tuple[str, ...]) -> None:
+        context = self._context
+        if kind == "price":
+            self._broadcasts.price_due(subject[0])
+        elif kind == "multiplier":
+            self._broadcasts.multiplier_due(subject[0])
+        elif kind == "control":
+            self._broadcasts.halt_due(subject[0], subject[1])
+        elif kind in ("account", "gap"):
+            account = context.accounts.get(subject[0])
+            if account is not None:
+                (facts.become_provisional if kind == "account" else facts.alarm_gap)(context, account)
+        else:
+            found = context.find((subject[0], subject[1]))
+            if found is not None:
+                self._fire_bucket(kind, *found, subject[-1])
+
+    def _fire_bucket(self, kind: str, account: Account, bucket: Bucket, order_id: str) -> None:
+        context = self._context
+        if kind == "bucket":
+            context.touched[account.account, bucket.name] = None
+        elif kind == "reserve":
+            orders.doubt_unfilled_reserve(context, account, bucket, order_id)
+        else:
+            order = bucket.orders.get(order_id)
+            if order is None or order.terminal:
+                return
+            if context.now_of(account) >= orders.answer_due_ms(context, order):
+                self._decider.resend(account, bucket, order)
+            context.timers.at(orders.answer_due_ms(context, order), "order", account.account, bucket.name, order_id)
+
+    # -- reviewing -------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> list[Effect]:
+        """Value every touched bucket, then settle those with something to say, worst first."""
+        context = self._context
+        acute: list[tuple[Account, Bucket, Valuation | Incomplete]] = []
+        for key in sorted(context.touched):
+            found = context.find(key)
+            if found is not None and (valuation := self._review(*found)) is not None:
+                acute.append((*found, valuation))
+        context.touched.clear()
+        if len(acute) > 1:
+            acute.sort(key=lambda each: self._distance(*each))
+        for account, bucket, valuation in acute:
+            self._settle(account, bucket, valuation)
+        return context.effects
+
+    def _review(self, account: Account, bucket: Bucket) -> Valuation | Incomplete | None:
+        """The bucket's valuation if its status or a decision is due; None, and a new place in the index, if nothing is."""
+        context, key = self._context, (account.account, bucket.name)
+        valuation = self._valuer.value(account, holdings_of(bucket), context.now_of(account))
+        under = isinstance(valuation, Valuation) and is_liquidatable(
+            valuation, at_equal=context.settings.liquidate_at_equal
+        )
+        if under:
+            self._under[key] = None
+        else:
+            self._under.pop(key, None)
+        if self._watch is not None and isinstance(valuation, Valuation):
+            self._watch.note(key, valuation.equity_e18())
+        if under or status_of(account, bucket, valuation, context.settings) != bucket.status:
+            return valuation
+        self._search.place(account, bucket, valuation, self._valuer.dependencies(account, bucket))
+        return None
+
+    def _settle(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
+        if isinstance(valuation, Valuation):
+            self._decider.decide(account, bucket, valuation)
+        status = status_of(account, bucket, valuation, self._context.settings)
+        if status != bucket.status:
+            self._change_status(account, bucket, status, valuation)
+        self._search.place(account, bucket, valuation, self._valuer.dependencies(account, bucket))
+
+    def _change_status(self, account: Account, bucket: Bucket, status: str, valuation: Valuation | Incomplete) -> None:
+        context, known = self._context, valuation if isinstance(valuation, Valuation) else None
+        message = AccountState(
+            account=account.account, bucket=bucket.name, client=account.client or account.account,
+            status=status, previous_status=bucket.status,  # type: ignore[arg-type]  # both are one of Status
+            valuation_asset=account.valuation_asset or "none", equity=None if known is None else to_text(known.equity_e18()),
+            initial_margin=None if known is None else to_text(known.requirement_e18(known.initial)),
+            maintenance_margin=None if known is None else to_text(known.requirement_e18(known.maintenance)),
+            free_margin=None if known is None else to_text(int((known.equity - known.initial) // known.unit_e18)),
+            maintenance_excess=None if known is None else to_text(int((known.equity - known.maintenance) // known.unit_e18)),
+            detail=valuation.missing if isinstance(valuation, Incomplete) else None, ts_ms=context.now_of(account),
+        )  # fmt: skip
+        bucket.status = status
+        if status not in LEAVING:
+            bucket.distress_since_ms, bucket.distress_orders = None, 0
+        context.mark_dirty(account, bucket.name)
+        context.effects.append(
+            Emit(
+                cause=context.cause, topic=STATES_TOPIC, key=bucket_field(account.account, bucket.name),
+                partition=account.partition, message=message,
+            )
+        )  # fmt: skip
+
+    def _distance(
+        self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete
+    ) -> tuple[int, Fraction, str, str]:
+        """Sort key: worst first by equity over what one sigma moves it, ties by id; what cannot be valued last."""
+        if isinstance(valuation, Incomplete):
+            return 2, Fraction(0), account.account, bucket.name
+        moves = sum(leg.notional * leg.settle_price * self._context.market.sigma(leg.key[0]) for leg in valuation.legs)
+        if not moves:
+            return 1, Fraction(0), account.account, bucket.name
+        # equity is in 1/(E108·D), notional·price·sigma in 1/(E90·D): the common factor does not change the order.
+        return 0, Fraction(valuation.equity, moves), account.account, bucket.name
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters since the start, for metrics."""
+
+    records: Counter[str]
+    refused: Counter[str]
+    duplicates: int
+    skipped_prices: int
+    void_orders: int
+
+
+class Named(msgspec.Struct, frozen=True):
+    """What an undecodable record seems to speak of."""
+
+    account: str
+    bucket: str | None
+    instrument: str | None
+
+
+def _names_in(record: Record) -> Named | None:
+    """The account, and perhaps the bucket and instrument, in a record that is refused; None if not even an account."""
+    try:
+        content = msgspec.json.decode(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = None
+    named = content.get("account") if isinstance(content, dict) else None
+    if not isinstance(named, str) and record.key is not None:
+        named = record.key.decode(errors="replace")
+    if not isinstance(named, str) or not _ID.fullmatch(named):
+        return None
+    parts = content if isinstance(content, dict) else {}
+    bucket, instrument = (
+        part if isinstance(part, str) and _ID.fullmatch(part) else None
+        for part in (parts.get("bucket"), parts.get("instrument"))
+    )
+    return Named(named, bucket, instrument)

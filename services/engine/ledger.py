@@ -1,0 +1,77 @@
+"""The cash ledger: how a fill or a transfer changes a bucket (margin.md "Ledger (cash model)"). Rounded against the account."""
+
+from services.contracts.decimals import ONE, parse
+from services.contracts.messages import Fill, Transfer
+from services.engine.instruments import Spec
+from services.engine.state import Bucket, Position, PositionKey
+from services.engine.worth import E36, divides
+
+
+def apply_fill(bucket: Bucket, fill: Fill, spec: Spec) -> None:
+    """Add an execution: quantity, cash and fee."""
+    quantity = parse(fill.quantity) * (1 if fill.side == "buy" else -1)
+    price = parse(fill.price)
+    trade(bucket, (fill.instrument, fill.position_side or "net"), spec, quantity, price)
+    if fill.fee is not None:
+        bucket.credit(fill.fee_asset or spec.settlement_asset, -parse(fill.fee))
+
+
+def trade(bucket: Bucket, key: PositionKey, spec: Spec, quantity: int, price: int) -> None:
+    """Buy (positive) or sell `quantity` contracts at `price`: the position and the cash, without fee."""
+    bucket.credit(spec.settlement_asset, cash_of(spec, quantity, price))
+    position = bucket.positions.get(key)
+    if position is None:
+        bucket.positions[key] = Position(quantity, open_cost(spec, quantity, price))
+        return
+    total = position.quantity + quantity
+    if position.quantity * quantity >= 0:
+        position.open_cost += open_cost(spec, quantity, price)
+    elif total * position.quantity > 0:
+        position.open_cost = _half_even(position.open_cost * abs(total), abs(position.quantity))
+    else:
+        position.open_cost = open_cost(spec, total, price)
+    position.quantity = total
+    if not total:
+        del bucket.positions[key]
+
+
+def cash_of(spec: Spec, quantity: int, price: int) -> int:
+    """What the bucket's settlement balance changes by, e18, rounded down."""
+    if divides(spec):
+        return quantity * spec.contract_size // price
+    return -quantity * spec.contract_size * price // E36
+
+
+def open_cost(spec: Spec, quantity: int, price: int) -> int:
+    """What `quantity` contracts cost at `price`, unsigned, at 1e-54 of the settlement asset."""
+    size = abs(quantity) * spec.contract_size
+    return _half_even(size * E36, price) if divides(spec) else size * price
+
+
+def entry_price(spec: Spec, position: Position) -> tuple[int, int] | None:
+    """Average entry price as numerator and denominator; None where it cost nothing."""
+    size = abs(position.quantity) * spec.contract_size
+    if not position.open_cost or not size:
+        return None
+    return (size * ONE, position.open_cost) if divides(spec) else (position.open_cost, size * ONE)
+
+
+def apply_transfer(bucket: Bucket, target: Bucket | None, transfer: Transfer) -> None:
+    """Add a change of balances; `target` is the bucket that a move goes to."""
+    amount = parse(transfer.amount)
+    if transfer.reason == "lock":
+        bucket.lock(transfer.asset, amount)
+    elif transfer.reason == "unlock":
+        bucket.lock(transfer.asset, -amount)
+    elif transfer.reason == "move":
+        assert target is not None, "checks.check_transfer refuses a move without to_bucket"
+        bucket.credit(transfer.asset, -amount)
+        target.credit(transfer.asset, amount)
+    else:
+        bucket.credit(transfer.asset, amount)
+
+
+def _half_even(numerator: int, denominator: int) -> int:
+    quotient, remainder = divmod(numerator, denominator)
+    twice = 2 * remainder
+    return quotient + (twice > denominator or (twice == denominator and quotient % 2 == 1))

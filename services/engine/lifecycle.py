@@ -1,0 +1,54 @@
+"""A bucket's status: which rung of the ladder it stands on. Leaving a rung upward is harder than entering it."""
+
+from typing import Final
+
+from services.contracts.decimals import ONE
+from services.engine.settings import Settings
+from services.engine.state import Account, Bucket
+from services.engine.valuation import Amount, Incomplete, Valuation
+
+LADDER: Final = ("bankrupt", "reduce_only", "margin_call", "warning", "healthy")  # worst first
+BADNESS: Final = {status: number for number, status in enumerate(LADDER)}
+LEAVING: Final = frozenset({"liquidating", "bankrupt"})
+
+
+def status_of(account: Account, bucket: Bucket, valuation: Valuation | Incomplete, settings: Settings) -> str:
+    """The status that follows from the present numbers and the present status."""
+    if account.doubts or bucket.doubts:
+        return "dirty"
+    if isinstance(valuation, Incomplete):
+        return "incomplete"
+    if bucket.orders:
+        return "liquidating"
+    if bucket.is_flat:
+        return "closed"
+    if valuation.equity < 0:
+        return "bankrupt"
+    if bucket.status in LEAVING and _is_under(valuation.equity, valuation.maintenance, settings.hysteresis):
+        return "liquidating"
+    return _ladder(bucket.status, valuation, settings)
+
+
+def _ladder(current: str, valuation: Valuation, settings: Settings) -> str:
+    rung = rung_of(valuation, settings, 0)
+    if current not in BADNESS or BADNESS[rung] <= BADNESS[current]:
+        return rung
+    return max(current, rung_of(valuation, settings, settings.rung_hysteresis), key=BADNESS.__getitem__)
+
+
+def rung_of(valuation: Valuation, settings: Settings, extra: int) -> str:
+    """The worst rung whose threshold, widened by `extra` of the requirement, the equity is under."""
+    if valuation.equity < 0:
+        return "bankrupt"
+    if _is_under(valuation.equity, valuation.maintenance, settings.reduce_only_buffer + extra):
+        return "reduce_only"
+    if _is_under(valuation.equity, valuation.initial, settings.margin_call_buffer + extra):
+        return "margin_call"
+    if _is_under(valuation.equity, valuation.initial, settings.warning_buffer + extra):
+        return "warning"
+    return "healthy"
+
+
+def _is_under(equity: int, requirement: Amount, buffer: int) -> bool:
+    """equity < requirement·(1 + buffer) for a requirement that is owed."""
+    return requirement > 0 and equity * ONE < requirement * (ONE + buffer)

@@ -1,0 +1,105 @@
+"""Where a bucket's number can bend as one price moves, and the bankruptcy price (margin.md "Prices that matter")."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from services.contracts.decimals import ONE
+from services.engine.instruments import Spec
+from services.engine.market import Market, Marks, Overlay
+from services.engine.roots import Value, nearest_root
+from services.engine.state import PositionKey
+from services.engine.worth import E36, E54, E108, Holdings, Terms, Worth, divides, worth_of
+
+
+def root_in_mark(
+    value: Value, key: PositionKey, holdings: Holdings, terms: Terms, market: Market, marks: Marks
+) -> Fraction | None:
+    """The nearest positive root of `value` in the mark of the position's instrument, every other price unchanged."""
+    present = marks.get(key[0])
+    assert present is not None, "a position that is valued has a mark"
+    points = breakpoints(key[0], holdings, terms, market, marks)
+    return nearest_root(value, points, present, losing_side_down=holdings.positions[key].quantity > 0)
+
+
+def bankruptcy_price(
+    key: PositionKey, holdings: Holdings, terms: Terms, market: Market, marks: Marks
+) -> Fraction | None:
+    """The mark at which equity = 0 after the taker fee of closing this position; None where none is positive."""
+    spec = market.specs[key[0]]
+    quantity = abs(holdings.positions[key].quantity)
+
+    def left(price: int) -> Fraction:
+        worth = worth_of(holdings, terms, market, Overlay(marks, {key[0]: price}))
+        assert isinstance(worth, Worth), "a bucket that is valued at its mark is valued at any other"
+        equity = Fraction(worth.equity, E108 * worth.divisor)
+        fee_price = spec.taker_fee_rate * worth.prices[spec.settlement_asset]
+        return equity - notional_at(spec, quantity, Fraction(price, ONE)) * Fraction(fee_price, E36)
+
+    return root_in_mark(left, key, holdings, terms, market, marks)
+
+
+def notional_at(spec: Spec, quantity: int, price: Fraction) -> Fraction:
+    """|q|·size·p, or |q|·size/p of an inverse contract, in the settlement asset. `quantity` e18, `price` in units."""
+    size = Fraction(abs(quantity) * spec.contract_size, E36)
+    return size / price if divides(spec) else size * price
+
+
+def breakpoints(price_id: str, holdings: Holdings, terms: Terms, market: Market, marks: Marks) -> Iterator[Fraction]:
+    """Marks of `price_id` at which a tier, a weight tier, a sign, a price floor or an option's minimum changes."""
+    spec = market.specs[price_id]
+    for key, position in holdings.positions.items():
+        if key[0] != price_id:
+            continue
+        size = Fraction(abs(position.quantity) * spec.contract_size, E36)
+        for tier in spec.tiers[1:]:
+            floor = Fraction(tier.floor, ONE)
+            yield size / floor if divides(spec) else floor / size
+    yield from _net_breakpoints(spec, holdings, terms, market, marks)
+    yield from _option_breakpoints(spec, market)
+    for asset in market.assets.values():
+        if asset.price_instrument == price_id and asset.price_floor is not None:
+            yield Fraction(asset.price_floor, ONE)
+
+
+def _net_breakpoints(spec: Spec, holdings: Holdings, terms: Terms, market: Market, marks: Marks) -> Iterator[Fraction]:
+    """Where the settlement asset's net amount crosses zero or a weight floor."""
+    worth = worth_of(holdings, terms, market, marks)
+    assert isinstance(worth, Worth), "only a bucket that can be valued has lines"
+    unit = E54 * worth.divisor
+    fixed, slope = Fraction(worth.nets[spec.settlement_asset], unit), Fraction(0)
+    for row in worth.rows:
+        if row.spec.instrument == spec.instrument:
+            fixed -= Fraction(row.value, unit)
+            slope += Fraction(row.position.quantity * spec.contract_size, E36)
+    if not slope:
+        return
+    record = market.assets.get(spec.settlement_asset)
+    floors = {Fraction(0)}
+    for weights in () if record is None else (record.weights, record.initial_weights or ()):
+        floors.update(Fraction(floor, ONE) for floor, _ in weights)
+    for floor in floors:
+        if not divides(spec):
+            yield (floor - fixed) / slope  # net = fixed + slope·p
+        elif fixed != floor:
+            yield slope / (fixed - floor)  # net = fixed - slope/p
+
+
+def _option_breakpoints(spec: Spec, market: Market) -> Iterator[Fraction]:
+    if spec.option is None or spec.option.is_call or spec.option.margin is None or not spec.option.margin[3]:
+        return
+    spot = underlying_price(spec, market)
+    if spot is None:
+        return
+    initial, minimum, maintenance, put_mark = spec.option.margin
+    base = Fraction(1) if spec.inverse else Fraction(spot, ONE)
+    out_of_the_money = Fraction(max(0, spot - spec.option.strike), spot)
+    for share in (Fraction(maintenance), max(Fraction(initial) - out_of_the_money * ONE, Fraction(minimum))):
+        yield share * base / put_mark
+
+
+def underlying_price(spec: Spec, market: Market) -> int | None:
+    """S of an option: its price record's `index_price` (the forward), else the mark of its `spot_instrument`; e18."""
+    state = market.book.state(spec.instrument)
+    if state is not None and state.index is not None:
+        return state.index
+    return None if spec.spot_instrument is None else market.marks.get(spec.spot_instrument)

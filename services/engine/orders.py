@@ -1,0 +1,125 @@
+"""Open orders: issued by us, read back from the topic, answered by order events and fills, in any order of arrival."""
+
+from typing import Final
+
+from services.contracts.decimals import parse
+from services.contracts.messages import Fill, Order, OrderEvent
+from services.engine.context import Context
+from services.engine.effects import AlarmName
+from services.engine.state import Account, Bucket, Doubt, OpenOrder
+
+OWN_EXECUTIONS: Final = frozenset({"liquidation", "takeover", "adl"})
+TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
+
+
+def open_order_of(message: Order) -> OpenOrder:
+    """The open order that a decided message becomes."""
+    return OpenOrder(
+        message.order_id, message.instrument, message.position_side, message.side, parse(message.quantity),
+        parse(message.limit_price), message.stage, message.attempt, message.ts_ms, message.valid_until_ms, content=message,
+    )  # fmt: skip
+
+
+def read_back(context: Context, account: Account, bucket: Bucket, message: Order) -> None:
+    """A valid order was read from the topic: only now is it issued."""
+    known = bucket.orders.get(message.order_id)
+    order = open_order_of(message)
+    if known is None and message.attempt <= bucket.attempts.get(message.instrument, 0):
+        return  # read again after everything about it was settled
+    if known is not None:
+        order.filled, order.reported, order.terminal = known.filled, known.reported, known.terminal
+        order.resends = known.resends
+    if known is None or not known.confirmed:
+        bucket.distress_orders += 1
+        bucket.distress_since_ms = message.ts_ms if bucket.distress_since_ms is None else bucket.distress_since_ms
+    order.confirmed = True
+    bucket.orders[order.order_id] = order
+    note_attempt(bucket, message.instrument, message.attempt)
+    context.timers.at(answer_due_ms(context, order), "order", account.account, bucket.name, order.order_id)
+    settle(bucket, order)
+
+
+def answer_due_ms(context: Context, order: OpenOrder) -> int:
+    """When an order without an answer is sent again: after its validity and the clocks' skew, ever more slowly."""
+    wait = context.settings.order_ttl_ms + context.settings.clock_skew_ms
+    return order.valid_until_ms + context.settings.clock_skew_ms + wait * (2**order.resends - 1)
+
+
+def count_fill(bucket: Bucket, fill: Fill) -> None:
+    """A fill that carries the id of one of our orders uses up its reserve; it may come before the order itself."""
+    assert fill.order_id is not None, "callers check"
+    order = bucket.orders.get(fill.order_id)
+    if order is None:
+        order = bucket.orders[fill.order_id] = OpenOrder(
+            fill.order_id,
+            fill.instrument,
+            fill.position_side or "net",
+            fill.side,
+            0,
+            0,
+            "partial",
+            0,
+            fill.ts_ms,
+            fill.ts_ms,
+        )
+    order.filled += parse(fill.quantity)
+    settle(bucket, order)
+
+
+def fold_event(context: Context, account: Account, bucket: Bucket, event: OrderEvent) -> None:
+    """What the venue says became of an order; cumulative, so that repeats and disorder do no harm."""
+    order = bucket.orders.get(event.order_id)
+    if order is None:
+        if event.attempt <= bucket.attempts.get(event.instrument, 0):
+            return  # everything about it was settled before
+        order = bucket.orders[event.order_id] = OpenOrder(
+            event.order_id, event.instrument, "net", "sell", 0, 0, "partial", event.attempt, event.ts_ms, event.ts_ms
+        )
+    filled = (
+        order.quantity
+        if event.filled_quantity is None and event.status == "filled"
+        else parse(event.filled_quantity or "0")
+    )
+    order.reported = max(order.reported, filled)
+    if event.status in TERMINAL and not order.terminal:
+        order.terminal = True
+        if order.reserved:
+            context.timers.at(
+                context.now_of(account) + context.settings.account_gap_ms,
+                "reserve",
+                account.account,
+                bucket.name,
+                order.order_id,
+            )
+    settle(bucket, order)
+
+
+def note_attempt(bucket: Bucket, instrument: str, attempt: int) -> None:
+    bucket.attempts[instrument] = max(attempt, bucket.attempts.get(instrument, 0))
+
+
+def next_attempt(bucket: Bucket, instrument: str) -> int:
+    """1 + the highest in valid orders or order events; orders that wait to be read back count too."""
+    waiting = [order.attempt for order in bucket.orders.values() if order.instrument == instrument]
+    return 1 + max([bucket.attempts.get(instrument, 0), *waiting])
+
+
+def settle(bucket: Bucket, order: OpenOrder) -> None:
+    """Forget an issued order that reserves nothing and is over: by a terminal event, or because all of it was filled."""
+    if order.confirmed and not order.reserved and (order.terminal or order.filled):
+        bucket.orders.pop(order.order_id, None)
+
+
+def doubt_unfilled_reserve(context: Context, account: Account, bucket: Bucket, order_id: str) -> None:
+    """The venue reported fills of an order that never came: the ledger cannot be right."""
+    order = bucket.orders.get(order_id)
+    if order is None or not order.terminal or not order.reserved:
+        return
+    bucket.doubts[f"order:{order_id}"] = Doubt(AlarmName.RESERVE_UNFILLED, "fills", -1)
+    context.alarm(
+        AlarmName.RESERVE_UNFILLED,
+        f"fills of order {order_id} are missing",
+        account=account.account,
+        bucket=bucket.name,
+    )
+    context.touch(account, bucket)

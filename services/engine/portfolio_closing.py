@@ -1,0 +1,54 @@
+"""Which position of a portfolio bucket to close, and how much: by trying, as no leg has a requirement of its own."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Final
+
+from services.contracts.decimals import ONE
+from services.engine.ledger import trade
+from services.engine.settings import Settings
+from services.engine.state import Account, Bucket, Position
+from services.engine.valuation import Leg, Valuation
+from services.engine.valuer import Valuer, holdings_of
+from services.engine.worth import Holdings
+
+STEPS: Final = 16  # the fraction of a position is searched in sixteenths
+
+
+def portfolio_close(
+    account: Account, holdings: Holdings, candidates: Iterable[Leg], valuer: Valuer, settings: Settings, now_ms: int
+) -> tuple[Leg, int] | None:
+    """The close that frees the most maintenance excess, cut to what is needed; None if every close would increase the margin."""
+    best: tuple[Fraction, Leg] | None = None
+    start = _excess(account, holdings, valuer, settings, now_ms)
+    for leg in candidates:
+        after = _excess(account, _closed(holdings, leg, abs(leg.position.quantity)), valuer, settings, now_ms)
+        if after > start and (best is None or after > best[0]):
+            best = (after, leg)
+    if best is None:
+        return None
+    leg = best[1]
+    held = abs(leg.position.quantity)
+    lot = leg.spec.lot_size or 1
+    for step in range(1, STEPS):
+        quantity = min(held, -(-held * step // STEPS // lot) * lot)
+        if _excess(account, _closed(holdings, leg, quantity), valuer, settings, now_ms) >= 0:
+            return leg, quantity
+    return leg, held
+
+
+def _excess(account: Account, holdings: Holdings, valuer: Valuer, settings: Settings, now_ms: int) -> Fraction:
+    """E - (1+b)·MM; MM is negative where the scenarios leave more than the equity, and then stays as it is."""
+    valuation = valuer.value(account, holdings, now_ms)
+    assert isinstance(valuation, Valuation), "less of a bucket that can be valued can be valued"
+    aim = ONE + settings.hysteresis if valuation.maintenance > 0 else ONE
+    return Fraction(valuation.equity * ONE - Fraction(valuation.maintenance) * aim, valuation.scale * ONE)
+
+
+def _closed(holdings: Holdings, leg: Leg, quantity: int) -> Holdings:
+    scratch = Bucket(
+        "", balances=dict(holdings.balances),
+        positions={key: Position(held.quantity, held.open_cost) for key, held in holdings.positions.items()},
+    )  # fmt: skip
+    trade(scratch, leg.key, leg.spec, -quantity if leg.position.quantity > 0 else quantity, leg.mark)
+    return holdings_of(scratch)

@@ -1,0 +1,70 @@
+"""One question for every account model: what is this bucket worth, and what must it hold?"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from services.engine.lines import bankruptcy_price
+from services.engine.market import Market, Marks
+from services.engine.portfolio.preset import Preset
+from services.engine.portfolio_bucket import value_portfolio
+from services.engine.state import Account, Bucket, PositionKey
+from services.engine.valuation import Valuation, liquidation_price, value_bucket
+from services.engine.worth import Holdings, Incomplete, Terms
+
+
+class Valuer:
+    """Values holdings of an account at the market's marks, or at others."""
+
+    def __init__(self, market: Market, presets: Mapping[str, Preset]) -> None:
+        self._market = market
+        self._presets = presets
+
+    def value(
+        self, account: Account, holdings: Holdings, now_ms: int, marks: Marks | None = None
+    ) -> Valuation | Incomplete:
+        if not account.known or account.valuation_asset is None:
+            return Incomplete(f"account {account.account}")
+        terms = _terms(account)
+        used = self._market.marks if marks is None else marks
+        if account.margin_mode != "portfolio" or not (holdings.positions or holdings.balances):
+            return value_bucket(holdings, terms, self._market, used)
+        preset = self._presets.get(account.margin_preset or "")
+        if preset is None:
+            return Incomplete(f"margin_preset {account.margin_preset}")
+        return value_portfolio(holdings, terms, self._market, used, preset, now_ms)
+
+    def liquidation_price(self, account: Account, holdings: Holdings, key: PositionKey) -> Fraction | None:
+        """None in portfolio mode: the scenario model has no root in one mark alone."""
+        if account.margin_mode == "portfolio":
+            return None
+        return liquidation_price(key, holdings, _terms(account), self._market, self._market.marks)
+
+    def bankruptcy_price(self, account: Account, holdings: Holdings, key: PositionKey) -> Fraction | None:
+        return bankruptcy_price(key, holdings, _terms(account), self._market, self._market.marks)
+
+    def dependencies(self, account: Account, bucket: Bucket) -> set[str]:
+        """Every price id that the bucket's value or requirement may depend on."""
+        found: set[str] = set()
+        assets = set(bucket.balances)
+        for instrument, _ in bucket.positions:
+            found.add(instrument)
+            spec = self._market.specs.get(instrument)
+            if spec is None:
+                continue
+            assets.add(spec.settlement_asset)
+            if spec.spot_instrument is not None and (spec.option is not None or account.margin_mode == "portfolio"):
+                found.add(spec.spot_instrument)
+        for asset in assets:
+            record = self._market.assets.get(asset)
+            if record is not None and record.price_instrument is not None and asset != account.valuation_asset:
+                found.add(record.price_instrument)
+        return found
+
+
+def _terms(account: Account) -> Terms:
+    assert account.valuation_asset is not None, "callers value complete accounts only"
+    return Terms(account.valuation_asset, account.margin_mode, account.margin_preset)
+
+
+def holdings_of(bucket: Bucket) -> Holdings:
+    return Holdings(bucket.balances, bucket.positions)

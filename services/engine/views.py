@@ -1,0 +1,102 @@
+"""Buckets as their readers see them: the rows of `ringfence margin --json`."""
+
+from fractions import Fraction
+
+from services.contracts.decimals import ONE, to_text
+from services.contracts.views import BucketView, PositionView
+from services.engine.closing import round_price
+from services.engine.ledger import entry_price
+from services.engine.lifecycle import status_of
+from services.engine.settings import Settings
+from services.engine.state import Account, Bucket, Position, PositionKey
+from services.engine.valuation import Leg, Valuation, is_liquidatable
+from services.engine.valuer import Valuer, holdings_of
+from services.engine.worth import E36
+
+PRICE_PLACES = 12
+
+
+def view_of(account: Account, bucket: Bucket, valuer: Valuer, settings: Settings, now_ms: int) -> BucketView:
+    """The bucket at the last marks, grades and gates aside."""
+    valuation = valuer.value(account, holdings_of(bucket), now_ms)
+    known = valuation if isinstance(valuation, Valuation) else None
+    equity = None if known is None else known.equity_e18()
+    initial = None if known is None else known.requirement_e18(known.initial)
+    maintenance = None if known is None else known.requirement_e18(known.maintenance)
+    return BucketView(
+        account=account.account, bucket=bucket.name, client=account.client or account.account, margin_mode=account.margin_mode,
+        valuation_asset=account.valuation_asset or "", status=status_of(account, bucket, valuation, settings),
+        equity=_text(equity), initial_margin=_text(initial), maintenance_margin=_text(maintenance),
+        free_margin=_excess(known, initial=True), maintenance_excess=_excess(known, initial=False),
+        liquidatable=known is not None and is_liquidatable(known, at_equal=settings.liquidate_at_equal),
+        balances=_amounts(bucket.balances), locked=_amounts(bucket.locked),
+        positions=[_position(account, bucket, key, valuer, known) for key in sorted(bucket.positions)],
+        greeks=None if known is None else known.greeks, worst_scenario=None if known is None else known.worst_scenario,
+    )  # fmt: skip
+
+
+def _excess(valuation: Valuation | None, *, initial: bool) -> str | None:
+    """equity less a requirement, rounded down once."""
+    if valuation is None:
+        return None
+    requirement = valuation.initial if initial else valuation.maintenance
+    return to_text(int((valuation.equity - requirement) // (valuation.scale // ONE)))
+
+
+def _position(
+    account: Account, bucket: Bucket, key: PositionKey, valuer: Valuer, valuation: Valuation | None
+) -> PositionView:
+    position = bucket.positions[key]
+    leg = None if valuation is None else next(leg for leg in valuation.legs if leg.key == key)
+    if leg is None or valuation is None:
+        return _unvalued(key, position)
+    holdings = holdings_of(bucket)
+    in_portfolio = valuation.greeks is not None
+    unit = E36 * valuation.divisor
+    return PositionView(
+        instrument=key[0], quantity=to_text(position.quantity), entry_price=_entry(leg), mark_price=to_text(leg.mark),
+        notional=to_text(-(-leg.notional // unit)), unrealised_pnl=to_text(_unrealised(leg, valuation.divisor)),
+        initial_margin=None if in_portfolio else to_text(valuation.requirement_e18(leg.initial)),
+        maintenance_margin=None if in_portfolio else to_text(valuation.requirement_e18(leg.maintenance)),
+        liquidation_price=_line(valuer.liquidation_price(account, holdings, key), leg),
+        bankruptcy_price=_line(valuer.bankruptcy_price(account, holdings, key), leg), position_side=key[1],
+    )  # fmt: skip
+
+
+def _unvalued(key: PositionKey, position: Position) -> PositionView:
+    return PositionView(
+        instrument=key[0], quantity=to_text(position.quantity), entry_price=None, mark_price=None, notional=None,
+        unrealised_pnl=None, initial_margin=None, maintenance_margin=None, liquidation_price=None, bankruptcy_price=None,
+        position_side=key[1],
+    )  # fmt: skip
+
+
+def _unrealised(leg: Leg, divisor: int) -> int:
+    """Value now less what it cost, in the settlement asset, e18, rounded down."""
+    cost = leg.position.open_cost * divisor
+    long = leg.position.quantity > 0
+    # A linear long cost `cost` and a short received it; an inverse long owes size/entry less what it owes now.
+    signed = -cost if long else cost
+    if leg.value * (1 if long else -1) < 0:  # inverse: the value of a long is negative
+        signed = -signed
+    return (leg.value + signed) // (E36 * divisor)
+
+
+def _entry(leg: Leg) -> str | None:
+    found = entry_price(leg.spec, leg.position)
+    if found is None:
+        return None
+    exact = Fraction(*found)
+    return to_text(round(exact * 10**PRICE_PLACES), PRICE_PLACES)
+
+
+def _line(price: Fraction | None, leg: Leg) -> str | None:
+    return None if price is None else to_text(round_price(price, leg.spec, up=leg.position.quantity > 0))
+
+
+def _text(amount: int | None) -> str | None:
+    return None if amount is None else to_text(amount)
+
+
+def _amounts(amounts: dict[str, int]) -> dict[str, str]:
+    return {asset: to_text(amount) for asset, amount in sorted(amounts.items())}
