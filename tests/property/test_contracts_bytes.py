@@ -196,12 +196,14 @@ def filled(start: bytes, unit: bytes, end: bytes, limit: int) -> bytes:
     return start + unit * ((limit - len(start) - len(end)) // len(unit)) + end
 
 
+QUOTED = b'{"' + b"[" * (MAX_DEPTH + 1)  # so many brackets that the depth has to be counted, and none of them counts
 SLOW = {
     "brackets": (b"", b"[", b""),
     "objects": (b"", b'{"":', b""),
-    "quotes": (b"{" * 40, b'"', b""),
-    "escapes": (b"{" * 40 + b'"', b'\\"', b""),
-    "backslashes": (b"{" * 40, b"\\", b""),
+    "quotes": (QUOTED, b'"', b""),
+    "escapes": (QUOTED, b'\\"', b""),
+    "backslashes": (QUOTED, b"\\", b""),
+    "pairs of brackets": (b"", b"[]", b""),
     "flat lists": (b'{"x":[', b"[],", b"[]]}"),
     "keys": (b'{"a":1', b',"a":1', b"}"),
     "digits": (b'{"ts_ms":', b"9", b"}"),
