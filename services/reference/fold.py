@@ -1,0 +1,197 @@
+"""Account records into account books: facts are added, duplicates skipped, contradictions become doubts."""
+
+from fractions import Fraction
+from typing import Final
+
+from services.contracts.messages import Account, AccountStatement, Fill, Order, OrderEvent, Transfer
+from services.contracts.records import Record
+from services.contracts.refusals import Reason, Refusal
+from services.reference.ledger import Ledger, add, apply_fill, apply_transfer
+from services.reference.lifecycle import TERMINAL
+from services.reference.rounding import exact
+from services.reference.state import MAIN, AccountBook, Bucket, Distress, Doubt, OrderState, World
+
+LIQUIDATING: Final = frozenset({"takeover", "adl"})
+
+
+def bucket_of_fill(book: AccountBook, fill: Fill) -> str | None:
+    """The explicit one; else by the account's mode, None while that is not known."""
+    if fill.bucket is not None:
+        return fill.bucket
+    if book.record is None:
+        return None
+    if book.record.margin_mode != "isolated":
+        return MAIN
+    side = fill.position_side or "net"
+    return fill.instrument if side == "net" else f"{fill.instrument}:{side}"
+
+
+def fold_account(world: World, book: AccountBook, message: Account) -> Refusal | None:
+    """Mode, segregation and valuation asset stay while the account holds anything. A provisional account is superseded."""
+    old = book.record
+    if old is not None and not book.is_provisional:
+        holds = any(not bucket.ledger.is_empty for bucket in book.buckets.values())
+        for name in ("margin_mode", "segregation", "valuation_asset"):
+            was, becomes = _account_field(old, name), _account_field(message, name)
+            if holds and was != becomes:
+                return Refusal(Reason.IMMUTABLE_CHANGED, f"{name} {was} to {becomes}")
+    book.record, book.is_provisional = message, False
+    touch(world, book)
+    unpark(world, book)
+    return None
+
+
+def _account_field(message: Account, name: str) -> str:
+    return str(getattr(message, name) or "client")
+
+
+def touch(world: World, book: AccountBook) -> None:
+    book.touched_ms = world.now_ms(book)
+
+
+def refusal_of_duplicate(world: World, book: AccountBook, message: Fill | Transfer, record: Record) -> Refusal | bool:
+    """True: seen before. A refusal: the id is known with another content, and both readings are possible now."""
+    name = message.fill_id if isinstance(message, Fill) else message.transfer_id
+    remembered = book.remembered.setdefault(record.topic, {})
+    before = remembered.get(name)
+    if before is None:
+        remembered[name] = message
+        if len(remembered) > world.settings.duplicate_window:
+            del remembered[next(iter(remembered))]
+        return False
+    if before == message:
+        return True
+    was, becomes = effect_of(world, book, before), effect_of(world, book, message)
+    for bucket in sorted({*was, *becomes}):
+        reading = difference(becomes.get(bucket, Ledger()), was.get(bucket, Ledger()))
+        book.bucket(bucket).doubts.append(Doubt("id_conflict", record.topic, record.offset, reading))
+    return Refusal(Reason.ID_CONFLICT, f"{name} has two contents")
+
+
+def effect_of(world: World, book: AccountBook, message: Fill | Transfer) -> dict[str, Ledger]:
+    """What the message adds to each bucket, as ledgers that hold nothing else; nothing where it cannot be known yet."""
+    if isinstance(message, Transfer):
+        source = message.bucket or MAIN
+        ledgers = {source: Ledger()}
+        if message.to_bucket is not None:
+            ledgers.setdefault(message.to_bucket, Ledger())
+        apply_transfer(ledgers, message, source)
+        return ledgers
+    bucket, spec = bucket_of_fill(book, message), world.specs.get(message.instrument)
+    if bucket is None or spec is None:
+        return {message.bucket or MAIN: Ledger()}
+    ledger = Ledger()
+    apply_fill(ledger, message, spec)
+    return {bucket: ledger}
+
+
+def difference(a: Ledger, b: Ledger) -> Ledger:
+    """What to add to a ledger that holds b for it to hold a."""
+    result = a.copy()
+    for asset, amount in b.balances.items():
+        add(result.balances, asset, -amount)
+    for leg, quantity in b.quantities.items():
+        result.quantities[leg] = result.quantities.get(leg, Fraction(0)) - quantity
+    result.quantities = {leg: quantity for leg, quantity in result.quantities.items() if quantity}
+    return result
+
+
+def fold_fill(world: World, book: AccountBook, fill: Fill, record: Record) -> Refusal | None:
+    """Into its bucket, or parked until its account (without bound) and its instrument (bounded) are known."""
+    ours = fill.order_id is not None and book.order(fill.order_id) is not None
+    if not ours:
+        touch(world, book)
+    bucket = bucket_of_fill(book, fill)
+    if bucket is not None and fill.instrument in world.specs:
+        enter(world, book, fill, bucket)
+        return None
+    waiting = sum(bucket_of_fill(book, parked) is not None for _, parked in book.parked)
+    if bucket is not None and waiting >= world.settings.parked_fills:
+        book.bucket(bucket).doubts.append(Doubt("parked_overflow", record.topic, record.offset, None))
+        return Refusal(Reason.PARKED_OVERFLOW, f"more than {world.settings.parked_fills} fills wait")
+    book.parked.append((record, fill))
+    return None
+
+
+def enter(world: World, book: AccountBook, fill: Fill, bucket: str) -> None:
+    apply_fill(book.bucket(bucket).ledger, fill, world.specs[fill.instrument])
+    if fill.order_id is not None:
+        book.filled[fill.order_id] = book.filled.get(fill.order_id, Fraction(0)) + exact(fill.quantity)
+
+
+def unpark(world: World, book: AccountBook) -> None:
+    """Enter the parked fills that can be entered, in the order in which they came."""
+    waiting = []
+    for record, fill in book.parked:
+        bucket = bucket_of_fill(book, fill)
+        if bucket is not None and fill.instrument in world.specs:
+            enter(world, book, fill, bucket)
+        else:
+            waiting.append((record, fill))
+    book.parked = waiting
+
+
+def fold_transfer(world: World, book: AccountBook, transfer: Transfer) -> bool:
+    """Answers whether it took away what was locked."""
+    source = transfer.bucket or MAIN
+    touched = [source] if transfer.to_bucket is None or transfer.reason != "move" else [source, transfer.to_bucket]
+    apply_transfer({name: book.bucket(name).ledger for name in touched}, transfer, source)
+    if transfer.reason == "deposit" and book.first_deposit is None:
+        book.first_deposit = transfer.asset
+    touch(world, book)
+    ledger = book.bucket(source).ledger
+    locked = ledger.locked.get(transfer.asset, Fraction(0))
+    return transfer.reason in ("withdrawal", "move") and ledger.balances.get(transfer.asset, Fraction(0)) < locked
+
+
+def fold_order_event(world: World, book: AccountBook, event: OrderEvent) -> None:
+    """Monotone: the largest filled quantity, terminal once terminal. It may come before its order is read."""
+    bucket = book.bucket(event.bucket)
+    bucket.attempts[event.instrument] = max(bucket.attempts.get(event.instrument, 0), event.attempt)
+    state = bucket.orders.setdefault(event.order_id, OrderState())
+    if event.filled_quantity is not None:
+        state.reported = max(state.reported, exact(event.filled_quantity))
+    if event.status in TERMINAL and not state.is_terminal:
+        state.terminal_since_ms = world.now_ms(book)
+
+
+def fold_order(world: World, book: AccountBook, order: Order) -> bool:
+    """An order of the current epoch is issued; any other is not an order. Answers whether it counts."""
+    if order.epoch != world.epoch(book.account):
+        return False
+    bucket = book.bucket(order.bucket)
+    bucket.attempts[order.instrument] = max(bucket.attempts.get(order.instrument, 0), order.attempt)
+    issue(world, bucket, order)
+    bucket.orders[order.order_id].confirmed = True
+    return True
+
+
+def issue(world: World, bucket: Bucket, order: Order) -> None:
+    """Emitted by us, or read: its latest content counts, and it is part of the bucket's distress."""
+    state = bucket.orders.setdefault(order.order_id, OrderState())
+    state.order = order
+    if state.resent == 0:
+        state.resend_at_ms = order.valid_until_ms + world.settings.clock_skew_ms
+    if bucket.distress is None:
+        bucket.distress = Distress(order.ts_ms)
+    bucket.distress.orders.setdefault(order.instrument, set()).add(order.order_id)
+    bucket.distress.defaulted = bucket.distress.defaulted or order.stage in LIQUIDATING
+
+
+def statement_differences(book: AccountBook, statement: AccountStatement) -> dict[str, Ledger]:
+    """Per bucket what the statement has more than the ledger; positions are compared by instrument, sides added up."""
+    result = {}
+    for name in sorted({*book.buckets, *statement.balances, *statement.positions}):
+        ledger = book.buckets[name].ledger if name in book.buckets else Ledger()
+        ours, theirs = Ledger(balances=dict(ledger.balances)), Ledger()
+        for asset, text in statement.balances.get(name, {}).items():
+            add(theirs.balances, asset, exact(text))
+        for (instrument, _), quantity in ledger.quantities.items():
+            leg = (instrument, "net")
+            ours.quantities[leg] = ours.quantities.get(leg, Fraction(0)) + quantity
+        for instrument, text in statement.positions.get(name, {}).items():
+            theirs.quantities[instrument, "net"] = exact(text)
+        reading = difference(theirs, ours)
+        if reading.balances or reading.quantities:
+            result[name] = reading
+    return result

@@ -1,0 +1,111 @@
+"""What is valued: a bucket's balances and positions as exact numbers, and the market that values them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TypeAlias
+
+from services.reference.curves import Number
+from services.reference.specs import CollateralSpec, Spec
+
+Leg: TypeAlias = tuple[str, str]  # instrument, position side
+
+
+class Incomplete(Exception):
+    """The bucket cannot be valued; says what is missing."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """`quantity` is signed, in contracts; `open_cost` is |quantity| at its entry price, in the settlement asset."""
+
+    instrument: str
+    side: str
+    quantity: Fraction
+    open_cost: Fraction
+
+    @property
+    def leg(self) -> Leg:
+        return self.instrument, self.side
+
+    @property
+    def sign(self) -> int:
+        return 1 if self.quantity > 0 else -1
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """One bucket. Positions are sorted by instrument and side, none has quantity 0."""
+
+    balances: Mapping[str, Fraction]
+    positions: tuple[Position, ...]
+
+    def position(self, leg: Leg) -> Position | None:
+        return next((position for position in self.positions if position.leg == leg), None)
+
+
+@dataclass(frozen=True)
+class Market:
+    """Everything outside the bucket that its value depends on. Marks and indices by price id."""
+
+    valuation_asset: str
+    instruments: Mapping[str, Spec]
+    collateral: Mapping[str, CollateralSpec]
+    marks: Mapping[str, Number]
+    indices: Mapping[str, Number]
+    multipliers: Mapping[str, Fraction]
+    # A doubtful price may stand elsewhere for one position, or for an asset (which depends on the sign of what is held).
+    leg_marks: Mapping[Leg, Number]
+    asset_ends: Mapping[str, tuple[Fraction, Fraction]]
+
+    def with_mark(self, instrument: str, mark: Number) -> "Market":
+        return replace(self, marks={**self.marks, instrument: mark})
+
+    def spec(self, instrument: str) -> Spec:
+        spec = self.instruments.get(instrument)
+        if spec is None:
+            raise Incomplete(f"no instrument {instrument}")
+        return spec
+
+    def mark(self, position: Position) -> Number:
+        if position.leg in self.leg_marks:
+            return self.leg_marks[position.leg]
+        return self.price(position.instrument)
+
+    def price(self, price_id: str) -> Number:
+        mark = self.marks.get(price_id)
+        if mark is None:
+            raise Incomplete(f"no price of {price_id}")
+        return mark
+
+
+PortfolioValuator: TypeAlias = Callable[[Holdings, Market, str], "Valuation"]
+"""Values a portfolio-mode bucket by the preset that is named; raises `Incomplete` where it cannot."""
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """A bucket's numbers in its valuation asset, exact, with each position's share in its settlement asset."""
+
+    equity: Number
+    initial_margin: Number
+    maintenance_margin: Number
+    legs: Mapping[Leg, "LegValuation"]
+    greeks: Mapping[str, Mapping[str, str]] | None = None
+    worst_scenario: str | None = None
+
+    @property
+    def excess(self) -> Number:
+        return self.equity - self.maintenance_margin
+
+
+@dataclass(frozen=True)
+class LegValuation:
+    """One position, in its settlement asset; `price` turns that into the valuation asset, without weight."""
+
+    mark: Number
+    notional: Number
+    value: Number
+    initial_margin: Number
+    maintenance_margin: Number
+    price: Number
