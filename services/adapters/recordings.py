@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, Protocol
+from typing import IO, Annotated, Any, Final, Protocol, Self
 
 import msgspec
 import zstandard
@@ -64,12 +64,19 @@ _times: Final = msgspec.json.Decoder(_Timed)
 
 
 class Recording:
-    """A recording that can be read more than once; standard input is kept in an unnamed temporary file from the first read."""
+    """A recording that can be read more than once, while its block lasts: standard input is kept in an unnamed temporary file."""
 
     def __init__(self, path: str) -> None:
         self.name = "standard input" if path == STANDARD_INPUT else path
         self._path = path
         self._spool: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._spool is not None:
+            self._spool.close()
 
     def records(self) -> Iterator[Record]:
         """The records in the order of the file, one at a time. Raises `RecordingError`."""

@@ -41,9 +41,10 @@ def margin(
     try:
         presets = shipped_presets() if preset is None else load_preset(str(preset))
         machine = make_engine(EngineName(engine), settings, presets, gates_open=False, observe=False)
-        for letter in fold(machine, watched(Recording(path).records(), "records"), settings):
-            note(refusal_text(letter))
-            refused += 1
+        with Recording(path) as recording:
+            for letter in fold(machine, watched(recording.records(), "records"), settings):
+                note(refusal_text(letter))
+                refused += 1
     except (RecordingError, PresetError) as error:
         stop(str(error), ExitCode.WRONG_USE)
     except OSError as error:

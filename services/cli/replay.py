@@ -53,8 +53,9 @@ def replay(
     from services.replay.session import Plan
 
     try:
-        plan = Plan(recording=Recording(path), engine=engine, matching=matching)
-        summaries = run_all(plan, [Overrides([]), *([Overrides(sets)] if sets else [])], as_json=as_json)
+        with Recording(path) as recording:
+            plan = Plan(recording=recording, engine=engine, matching=matching)
+            summaries = run_all(plan, [Overrides([]), *([Overrides(sets)] if sets else [])], as_json=as_json)
     except (RecordingError, OverrideError) as error:
         flush_json()
         stop(str(error), ExitCode.WRONG_USE)

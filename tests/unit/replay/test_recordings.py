@@ -65,8 +65,8 @@ def test_a_recording_is_read_in_every_form(tmp_path: Path, form: str) -> None:
 def test_standard_input_can_be_read_twice(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     data = FORMS[form]((json.dumps(FULL) + "\n").encode())
     monkeypatch.setattr(recordings, "sys", SimpleNamespace(stdin=SimpleNamespace(buffer=io.BytesIO(data))))
-    recording = Recording("-")
-    assert [list(recording.records()), list(recording.records())] == [[EXPECTED], [EXPECTED]]
+    with Recording("-") as recording:
+        assert [list(recording.records()), list(recording.records())] == [[EXPECTED], [EXPECTED]]
 
 
 def test_what_a_hand_written_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
