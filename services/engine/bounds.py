@@ -66,10 +66,10 @@ class Sheet:
             high[line.asset] = high.get(line.asset, 0.0) + last
         equity_low = equity_high = liability_low = liability_high = cut_low = cut_high = 0.0
         prices: dict[str, Interval] = {}
-        for asset in low:
+        for asset, least in low.items():
             record, price = self._market.assets.get(asset), self._price(asset, box)
             prices[asset] = price
-            net = (low[asset], high[asset])
+            net = (least, high[asset])
             weights = FULL_WEIGHT if record is None else record.weights
             worst, best = _weighted(net[0], weights), _weighted(net[1], weights)
             equity_low += worst * (price[0] if worst >= 0 else price[1])

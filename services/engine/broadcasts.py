@@ -77,7 +77,8 @@ class Broadcasts:
 
     def _watch(self, tick: Price) -> None:
         state = self._context.market.book.state(tick.instrument)
-        assert state is not None and state.pending is not None, "a pending verdict leaves a pending jump"
+        assert state is not None, "a price that was just updated has a state"
+        assert state.pending is not None, "a pending verdict leaves a pending jump"
         if state.pending.tick is not tick or state.pending.started_ms != tick.ts_ms:
             return  # not its first tick
         settings = self._context.settings
@@ -115,7 +116,7 @@ class Broadcasts:
         self._context.market.multipliers[instrument] = Multiplier(parse(message.multiplier), variance, place)
         self._touch(self._search.holders(instrument))
 
-    def fold_control(self, control: Control, record: Record) -> Refusal | None:
+    def fold_control(self, control: Control, _record: Record) -> Refusal | None:
         if control.action == "clear":
             self._clear(control)
         elif control.action == "halt":

@@ -15,9 +15,9 @@ from services.engine.context import BucketKey, Context
 from services.engine.lifecycle import BADNESS
 from services.engine.search import FullScan
 from services.engine.state import Account, Bucket
-from services.engine.valuation import Incomplete, Valuation, is_liquidatable
+from services.engine.valuation import Valuation, is_liquidatable
 from services.engine.watch import EquityWatch
-from services.engine.worth import E18_FLOAT
+from services.engine.worth import E18_FLOAT, Incomplete
 
 HALVINGS: Final = 6
 WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoints stay positive

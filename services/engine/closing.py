@@ -10,7 +10,6 @@ from services.contracts.decimals import ONE
 from services.engine.instruments import Spec
 from services.engine.market import Market
 from services.engine.settings import Settings
-from services.engine.state import PositionKey
 from services.engine.valuation import Leg, Valuation
 from services.engine.worth import E36, E54, E108, divides
 
@@ -18,15 +17,17 @@ PRICE_GRID: Final = 10**6  # prices without a tick are rounded to 12 decimals: 1
 
 
 class Close(Struct, frozen=True, kw_only=True):
-    """A decided close; quantity e18 contracts, limit e18."""
+    """A decided close; quantity e18 contracts, limit e18, `missing` the deficit that it fixes, e18 of the valuation asset."""
 
-    key: PositionKey
+    leg: Leg
     quantity: int
     limit: int
-    whole: bool
+    stage: str
+    attempt: int
+    missing: int = 0
 
 
-def order_of_closing(valuation: Valuation, market: Market, settings: Settings) -> list[Leg]:
+def order_of_closing(valuation: Valuation, settings: Settings) -> list[Leg]:
     """Positions, first the one whose closing lowers the most maintenance margin for its cost; ties by id."""
 
     def relief(leg: Leg) -> Fraction:
@@ -109,15 +110,24 @@ def _within_limits(wanted: int, held: int, spec: Spec) -> int:
     return quantity
 
 
-def limit_price(
-    leg: Leg, quantity: int, attempt: int, valuation: Valuation, bankruptcy: Fraction | None, last: bool,
-    market: Market, settings: Settings,
-) -> int:  # fmt: skip
-    """Near the mark while there is equity, outward with distress and attempts, never worse than the slice's share of equity."""
+def limit_price(  # noqa: PLR0917 - each is a different thing, and the callers are few
+    leg: Leg,
+    quantity: int,
+    attempt: int,
+    valuation: Valuation,
+    worst: Fraction | None,
+    market: Market,
+    settings: Settings,
+) -> int:
+    """Near the mark while there is equity, outward with distress and attempts, never worse than the slice's share of equity.
+
+    `worst` is given for the last leg: its bankruptcy price stands for the share.
+    """
     selling = leg.position.quantity > 0
     mark = Fraction(leg.mark, ONE)
     near = mark * (1 - _retreat(leg, attempt, valuation, market, settings) * (1 if selling else -1))
-    worst = bankruptcy if last else _fair_price(leg, quantity, valuation, mark, selling)
+    if worst is None:
+        worst = _fair_price(leg, quantity, valuation, mark, selling)
     if worst is not None:
         near = max(near, worst) if selling else min(near, worst)
     return round_price(near, leg.spec, up=selling)

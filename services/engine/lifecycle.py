@@ -5,7 +5,8 @@ from typing import Final
 from services.contracts.decimals import ONE
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
-from services.engine.valuation import Amount, Incomplete, Valuation
+from services.engine.valuation import Amount, Valuation
+from services.engine.worth import Incomplete
 
 LADDER: Final = ("bankrupt", "reduce_only", "margin_call", "warning", "healthy")  # worst first
 BADNESS: Final = {status: number for number, status in enumerate(LADDER)}

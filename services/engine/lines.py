@@ -5,37 +5,33 @@ from fractions import Fraction
 
 from services.contracts.decimals import ONE
 from services.engine.instruments import Spec
-from services.engine.market import Market, Marks, Overlay
+from services.engine.market import Market
 from services.engine.roots import Value, nearest_root
 from services.engine.state import PositionKey
-from services.engine.worth import E36, E54, E108, Holdings, Terms, Worth, divides, worth_of
+from services.engine.worth import E36, E54, E108, Scene, Worth, divides, worth_of
 
 
-def root_in_mark(
-    value: Value, key: PositionKey, holdings: Holdings, terms: Terms, market: Market, marks: Marks
-) -> Fraction | None:
+def root_in_mark(value: Value, key: PositionKey, scene: Scene) -> Fraction | None:
     """The nearest positive root of `value` in the mark of the position's instrument, every other price unchanged."""
-    present = marks.get(key[0])
+    present = scene.marks.get(key[0])
     assert present is not None, "a position that is valued has a mark"
-    points = breakpoints(key[0], holdings, terms, market, marks)
-    return nearest_root(value, points, present, losing_side_down=holdings.positions[key].quantity > 0)
+    points = breakpoints(key[0], scene)
+    return nearest_root(value, points, present, losing_side_down=scene.holdings.positions[key].quantity > 0)
 
 
-def bankruptcy_price(
-    key: PositionKey, holdings: Holdings, terms: Terms, market: Market, marks: Marks
-) -> Fraction | None:
+def bankruptcy_price(key: PositionKey, scene: Scene) -> Fraction | None:
     """The mark at which equity = 0 after the taker fee of closing this position; None where none is positive."""
-    spec = market.specs[key[0]]
-    quantity = abs(holdings.positions[key].quantity)
+    spec = scene.market.specs[key[0]]
+    quantity = abs(scene.holdings.positions[key].quantity)
 
     def left(price: int) -> Fraction:
-        worth = worth_of(holdings, terms, market, Overlay(marks, {key[0]: price}))
+        worth = worth_of(scene.at(key[0], price))
         assert isinstance(worth, Worth), "a bucket that is valued at its mark is valued at any other"
         equity = Fraction(worth.equity, E108 * worth.divisor)
         fee_price = spec.taker_fee_rate * worth.prices[spec.settlement_asset]
         return equity - notional_at(spec, quantity, Fraction(price, ONE)) * Fraction(fee_price, E36)
 
-    return root_in_mark(left, key, holdings, terms, market, marks)
+    return root_in_mark(left, key, scene)
 
 
 def notional_at(spec: Spec, quantity: int, price: Fraction) -> Fraction:
@@ -44,26 +40,26 @@ def notional_at(spec: Spec, quantity: int, price: Fraction) -> Fraction:
     return size / price if divides(spec) else size * price
 
 
-def breakpoints(price_id: str, holdings: Holdings, terms: Terms, market: Market, marks: Marks) -> Iterator[Fraction]:
+def breakpoints(price_id: str, scene: Scene) -> Iterator[Fraction]:
     """Marks of `price_id` at which a tier, a weight tier, a sign, a price floor or an option's minimum changes."""
-    spec = market.specs[price_id]
-    for key, position in holdings.positions.items():
+    spec = scene.market.specs[price_id]
+    for key, position in scene.holdings.positions.items():
         if key[0] != price_id:
             continue
         size = Fraction(abs(position.quantity) * spec.contract_size, E36)
         for tier in spec.tiers[1:]:
             floor = Fraction(tier.floor, ONE)
             yield size / floor if divides(spec) else floor / size
-    yield from _net_breakpoints(spec, holdings, terms, market, marks)
-    yield from _option_breakpoints(spec, market)
-    for asset in market.assets.values():
+    yield from _net_breakpoints(spec, scene)
+    yield from _option_breakpoints(spec, scene.market)
+    for asset in scene.market.assets.values():
         if asset.price_instrument == price_id and asset.price_floor is not None:
             yield Fraction(asset.price_floor, ONE)
 
 
-def _net_breakpoints(spec: Spec, holdings: Holdings, terms: Terms, market: Market, marks: Marks) -> Iterator[Fraction]:
+def _net_breakpoints(spec: Spec, scene: Scene) -> Iterator[Fraction]:
     """Where the settlement asset's net amount crosses zero or a weight floor."""
-    worth = worth_of(holdings, terms, market, marks)
+    worth = worth_of(scene)
     assert isinstance(worth, Worth), "only a bucket that can be valued has lines"
     unit = E54 * worth.divisor
     fixed, slope = Fraction(worth.nets[spec.settlement_asset], unit), Fraction(0)
@@ -73,7 +69,7 @@ def _net_breakpoints(spec: Spec, holdings: Holdings, terms: Terms, market: Marke
             slope += Fraction(row.position.quantity * spec.contract_size, E36)
     if not slope:
         return
-    record = market.assets.get(spec.settlement_asset)
+    record = scene.market.assets.get(spec.settlement_asset)
     floors = {Fraction(0)}
     for weights in () if record is None else (record.weights, record.initial_weights or ()):
         floors.update(Fraction(floor, ONE) for floor, _ in weights)

@@ -42,7 +42,7 @@ def read_back(context: Context, account: Account, bucket: Bucket, message: Order
 def answer_due_ms(context: Context, order: OpenOrder) -> int:
     """When an order without an answer is sent again: after its validity and the clocks' skew, ever more slowly."""
     wait = context.settings.order_ttl_ms + context.settings.clock_skew_ms
-    return order.valid_until_ms + context.settings.clock_skew_ms + wait * (2**order.resends - 1)
+    return order.valid_until_ms + context.settings.clock_skew_ms + wait * ((1 << order.resends) - 1)
 
 
 def count_fill(bucket: Bucket, fill: Fill) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from services.contracts.decimals import ONE, to_text
 from services.engine.instruments import FULL_WEIGHT, Spec
 from services.engine.lines import underlying_price
-from services.engine.market import Market, Marks, Overlay
+from services.engine.market import Market
 from services.engine.portfolio.evaluate import evaluate
 from services.engine.portfolio.model import (
     Expiry,
@@ -21,9 +21,9 @@ from services.engine.valuation import Leg, Valuation
 from services.engine.worth import (
     E18_FLOAT,
     E90,
-    Holdings,
     Incomplete,
     Row,
+    Scene,
     Terms,
     Worth,
     divides,
@@ -32,17 +32,14 @@ from services.engine.worth import (
 )
 
 
-def value_portfolio(
-    holdings: Holdings, terms: Terms, market: Market, marks: Marks, preset: Preset, now_ms: int
-) -> Valuation | Incomplete:
+def value_portfolio(scene: Scene, preset: Preset, now_ms: int) -> Valuation | Incomplete:
     """The bucket under the preset's scenarios. Requirements belong to the whole bucket, not to a leg."""
-    unmarked = {
-        key[0]: 0 for key in holdings.positions if marks.get(key[0]) is None and _has_volatility(key[0], market)
-    }
-    worth = worth_of(holdings, terms, market, Overlay(marks, unmarked) if unmarked else marks)
+    marks, market = scene.marks, scene.market
+    unmarked = {i: 0 for i, _ in scene.holdings.positions if marks.get(i) is None and _has_volatility(i, market)}
+    worth = worth_of(scene.with_marks(unmarked) if unmarked else scene)
     if isinstance(worth, Incomplete):
         return worth
-    parts = _Parts(worth, holdings, terms, market, marks, now_ms)
+    parts = _Parts(worth, scene, now_ms)
     if parts.missing is not None:
         return Incomplete(parts.missing)
     result = evaluate(preset, parts.cash, parts.underlyings(), parts.other)
@@ -74,10 +71,8 @@ def _texts(greeks: Greeks) -> dict[str, str]:
 class _Parts:
     """The bucket's pieces by underlying; `missing` names what keeps it from being valued."""
 
-    def __init__(
-        self, worth: Worth, holdings: Holdings, terms: Terms, market: Market, marks: Marks, now_ms: int
-    ) -> None:
-        self._market, self._marks, self._now_ms = market, marks, now_ms
+    def __init__(self, worth: Worth, scene: Scene, now_ms: int) -> None:
+        self._market, self._marks, self._now_ms = scene.market, scene.marks, now_ms
         self._spots: dict[str, float] = {}
         self._perpetuals: dict[str, list[Perpetual]] = {}
         self._options: dict[str, dict[int, list[tuple[OptionLeg, float, float]]]] = {}
@@ -85,11 +80,11 @@ class _Parts:
         self.other: list[HedgingCollateral] = []
         self.cash = 0.0
         self.missing: str | None = None
-        amounts = {asset: amount / E18_FLOAT for asset, amount in holdings.balances.items()}
+        amounts = {asset: amount / E18_FLOAT for asset, amount in scene.holdings.balances.items()}
         for row in worth.rows:
             self._add_row(row, worth, amounts)
         for asset, amount in amounts.items():
-            self._add_asset(asset, amount, worth, terms)
+            self._add_asset(asset, amount, worth, scene.terms)
 
     def _add_row(self, row: Row, worth: Worth, amounts: dict[str, float]) -> None:
         spec, mark = row.spec, row.mark / E18_FLOAT
@@ -110,7 +105,8 @@ class _Parts:
         if state is None or state.volatility is None or forward is None:
             self.missing = f"volatility or forward of {spec.instrument}"
             return
-        assert spec.option is not None and spec.expiry_ms is not None, "an option has a strike and an expiry"
+        assert spec.option is not None, "callers ask for options only"
+        assert spec.expiry_ms is not None, "checks.check_instrument refuses an option without an expiry"
         premium = None if self._marks.get(spec.instrument) is None else mark * (settle_price if spec.inverse else 1.0)
         leg = OptionLeg(
             instrument=spec.instrument, is_call=spec.option.is_call, strike=spec.option.strike / E18_FLOAT, amount=size,

@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import Final
 
 from services.contracts.decimals import ONE
+from services.engine.context import Context
 from services.engine.ledger import trade
-from services.engine.settings import Settings
 from services.engine.state import Account, Bucket, Position
 from services.engine.valuation import Leg, Valuation
 from services.engine.valuer import Valuer, holdings_of
@@ -16,13 +16,17 @@ STEPS: Final = 16  # the fraction of a position is searched in sixteenths
 
 
 def portfolio_close(
-    account: Account, holdings: Holdings, candidates: Iterable[Leg], valuer: Valuer, settings: Settings, now_ms: int
+    account: Account, holdings: Holdings, candidates: Iterable[Leg], valuer: Valuer, context: Context
 ) -> tuple[Leg, int] | None:
     """The close that frees the most maintenance excess, cut to what is needed; None if every close would increase the margin."""
     best: tuple[Fraction, Leg] | None = None
-    start = _excess(account, holdings, valuer, settings, now_ms)
+
+    def excess_after(leg: Leg, quantity: int) -> Fraction:
+        return _excess(account, _closed(holdings, leg, quantity), valuer, context)
+
+    start = _excess(account, holdings, valuer, context)
     for leg in candidates:
-        after = _excess(account, _closed(holdings, leg, abs(leg.position.quantity)), valuer, settings, now_ms)
+        after = excess_after(leg, abs(leg.position.quantity))
         if after > start and (best is None or after > best[0]):
             best = (after, leg)
     if best is None:
@@ -32,16 +36,16 @@ def portfolio_close(
     lot = leg.spec.lot_size or 1
     for step in range(1, STEPS):
         quantity = min(held, -(-held * step // STEPS // lot) * lot)
-        if _excess(account, _closed(holdings, leg, quantity), valuer, settings, now_ms) >= 0:
+        if excess_after(leg, quantity) >= 0:
             return leg, quantity
     return leg, held
 
 
-def _excess(account: Account, holdings: Holdings, valuer: Valuer, settings: Settings, now_ms: int) -> Fraction:
+def _excess(account: Account, holdings: Holdings, valuer: Valuer, context: Context) -> Fraction:
     """E - (1+b)·MM; MM is negative where the scenarios leave more than the equity, and then stays as it is."""
-    valuation = valuer.value(account, holdings, now_ms)
+    valuation = valuer.value(account, holdings, context.now_of(account))
     assert isinstance(valuation, Valuation), "less of a bucket that can be valued can be valued"
-    aim = ONE + settings.hysteresis if valuation.maintenance > 0 else ONE
+    aim = ONE + context.settings.hysteresis if valuation.maintenance > 0 else ONE
     return Fraction(valuation.equity * ONE - Fraction(valuation.maintenance) * aim, valuation.scale * ONE)
 
 

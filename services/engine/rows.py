@@ -104,7 +104,7 @@ def encode_account(account: Account) -> bytes:
 
 def decode_row(raw: bytes) -> BucketRow | AccountRow:
     """A stored row; raises msgspec.DecodeError on bytes that are none, ValueError on another version."""
-    row = _decoder.decode(raw)
+    row: BucketRow | AccountRow = _decoder.decode(raw)
     if row.version != VERSION:
         raise ValueError(f"row of version {row.version}, this build reads {VERSION}: replay the topics instead")
     return row

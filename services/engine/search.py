@@ -5,7 +5,8 @@ from typing import Protocol
 
 from services.engine.context import BucketKey
 from services.engine.state import Account, Bucket
-from services.engine.valuation import Incomplete, Valuation
+from services.engine.valuation import Valuation
+from services.engine.worth import Incomplete
 
 
 class Search(Protocol):
@@ -31,7 +32,13 @@ class FullScan:
         self._holders: dict[str, dict[BucketKey, None]] = {}
         self._prices: dict[BucketKey, frozenset[str]] = {}
 
-    def place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, prices: Iterable[str]) -> None:
+    def place(
+        self,
+        account: Account,
+        bucket: Bucket,
+        valuation: Valuation | Incomplete,  # noqa: ARG002 - the index needs it, and the interface is one
+        prices: Iterable[str],
+    ) -> None:
         key, now = (account.account, bucket.name), frozenset(prices)
         before = self._prices.get(key, frozenset())
         if now == before:

@@ -7,9 +7,9 @@ from msgspec import Struct
 from services.contracts.decimals import ONE
 from services.engine.instruments import Spec
 from services.engine.lines import bankruptcy_price, notional_at, root_in_mark, underlying_price
-from services.engine.market import Market, Marks, Overlay
+from services.engine.market import Market
 from services.engine.state import Position, PositionKey
-from services.engine.worth import E36, E54, E90, E108, Holdings, Incomplete, Row, Terms, Worth, worth_of
+from services.engine.worth import E36, E54, E90, E108, Incomplete, Row, Scene, Worth, worth_of
 
 Amount = int | Fraction  # a Fraction only where a fee at the bankruptcy price enters
 
@@ -62,16 +62,16 @@ class Valuation(Struct, frozen=True):
         return int(-(-amount // self.unit_e18))
 
 
-def value_bucket(holdings: Holdings, terms: Terms, market: Market, marks: Marks) -> Valuation | Incomplete:
-    """The exact valuation of an isolated or cross bucket at `marks`."""
-    worth = worth_of(holdings, terms, market, marks)
+def value_bucket(scene: Scene) -> Valuation | Incomplete:
+    """The exact valuation of an isolated or cross bucket."""
+    worth = worth_of(scene)
     if isinstance(worth, Incomplete):
         return worth
     legs: list[Leg] = []
     maintenance: Amount = worth.liability
     initial: Amount = worth.liability + worth.initial_haircut
     for row in worth.rows:
-        required = _requirements(row, worth, holdings, terms, market, marks)
+        required = _requirements(row, worth, scene)
         if isinstance(required, Incomplete):
             return required
         price = worth.prices[row.spec.settlement_asset]
@@ -85,13 +85,11 @@ def value_bucket(holdings: Holdings, terms: Terms, market: Market, marks: Marks)
     return Valuation(worth.equity, maintenance, initial, worth.divisor, tuple(legs), worth.nets)
 
 
-def _requirements(
-    row: Row, worth: Worth, holdings: Holdings, terms: Terms, market: Market, marks: Marks
-) -> tuple[Amount, Amount] | Incomplete:
+def _requirements(row: Row, worth: Worth, scene: Scene) -> tuple[Amount, Amount] | Incomplete:
     """Maintenance and initial margin of one position in 1/(E90·D) of its settlement asset, with the multiplier."""
     spec, divisor = row.spec, worth.divisor
     if spec.option is not None:
-        found = _option_requirements(row, market, divisor)
+        found = _option_requirements(row, scene.market, divisor)
         if isinstance(found, Incomplete):
             return found
         maintenance, initial = found
@@ -101,13 +99,13 @@ def _requirements(
     if spec.fee_basis == "mark":
         fee = spec.liquidation_fee_rate * abs(row.value)
     elif spec.fee_basis == "bankruptcy":
-        price = bankruptcy_price(row.key, holdings, terms, market, marks)
+        price = bankruptcy_price(row.key, scene)
         fee = (
             0
             if price is None
             else spec.liquidation_fee_rate * notional_at(spec, row.position.quantity, price) * E54 * divisor
         )
-    multiplier = market.multiplier(spec.instrument)
+    multiplier = scene.market.multiplier(spec.instrument)
     return (maintenance + fee) * multiplier, (initial + fee) * multiplier
 
 
@@ -142,11 +140,11 @@ def _option_requirements(row: Row, market: Market, divisor: int) -> tuple[Amount
     base, shortfall = spot, Fraction(out_of_the_money * ONE)
     if row.spec.inverse:
         base, shortfall = ONE, Fraction(out_of_the_money * ONE * ONE, spot)
-    initial: Amount = max(short_initial * base - shortfall, minimum * base)
+    initial: Amount = max(Fraction(short_initial * base) - shortfall, Fraction(minimum * base))
     maintenance: Amount = short_maintenance * base
     if not option.is_call:
-        initial = max(initial, put_mark * row.mark)
-        maintenance = max(maintenance, put_mark * row.mark)
+        initial = max(initial, Fraction(put_mark * row.mark))
+        maintenance = max(Fraction(maintenance), Fraction(put_mark * row.mark))
     size = -quantity * row.spec.contract_size * divisor
     return maintenance * size, initial * size
 
@@ -160,14 +158,12 @@ def is_liquidatable(valuation: Valuation, *, at_equal: bool) -> bool:
     return valuation.equity < 0 and (bool(valuation.legs) or any(net > 0 for net in valuation.nets.values()))
 
 
-def liquidation_price(
-    key: PositionKey, holdings: Holdings, terms: Terms, market: Market, marks: Marks
-) -> Fraction | None:
+def liquidation_price(key: PositionKey, scene: Scene) -> Fraction | None:
     """The mark of this instrument alone at which equity = MM: margin.md "Prices that matter"."""
 
     def excess(price: int) -> Fraction:
-        valuation = value_bucket(holdings, terms, market, Overlay(marks, {key[0]: price}))
+        valuation = value_bucket(scene.at(key[0], price))
         assert isinstance(valuation, Valuation), "a bucket that is valued at its mark is valued at any other"
         return Fraction(valuation.excess) / valuation.scale
 
-    return root_in_mark(excess, key, holdings, terms, market, marks)
+    return root_in_mark(excess, key, scene)

@@ -9,7 +9,7 @@ from services.engine.portfolio.preset import Preset
 from services.engine.portfolio_bucket import value_portfolio
 from services.engine.state import Account, Bucket, PositionKey
 from services.engine.valuation import Valuation, liquidation_price, value_bucket
-from services.engine.worth import Holdings, Incomplete, Terms
+from services.engine.worth import Holdings, Incomplete, Scene, Terms
 
 
 class Valuer:
@@ -24,23 +24,27 @@ class Valuer:
     ) -> Valuation | Incomplete:
         if not account.known or account.valuation_asset is None:
             return Incomplete(f"account {account.account}")
-        terms = _terms(account)
-        used = self._market.marks if marks is None else marks
+        scene = self._scene(account, holdings, marks)
         if account.margin_mode != "portfolio" or not (holdings.positions or holdings.balances):
-            return value_bucket(holdings, terms, self._market, used)
+            return value_bucket(scene)
         preset = self._presets.get(account.margin_preset or "")
         if preset is None:
             return Incomplete(f"margin_preset {account.margin_preset}")
-        return value_portfolio(holdings, terms, self._market, used, preset, now_ms)
+        return value_portfolio(scene, preset, now_ms)
 
     def liquidation_price(self, account: Account, holdings: Holdings, key: PositionKey) -> Fraction | None:
         """None in portfolio mode: the scenario model has no root in one mark alone."""
         if account.margin_mode == "portfolio":
             return None
-        return liquidation_price(key, holdings, _terms(account), self._market, self._market.marks)
+        return liquidation_price(key, self._scene(account, holdings))
 
     def bankruptcy_price(self, account: Account, holdings: Holdings, key: PositionKey) -> Fraction | None:
-        return bankruptcy_price(key, holdings, _terms(account), self._market, self._market.marks)
+        return bankruptcy_price(key, self._scene(account, holdings))
+
+    def _scene(self, account: Account, holdings: Holdings, marks: Marks | None = None) -> Scene:
+        assert account.valuation_asset is not None, "callers value complete accounts only"
+        terms = Terms(account.valuation_asset, account.margin_mode, account.margin_preset)
+        return Scene(holdings, terms, self._market, self._market.marks if marks is None else marks)
 
     def dependencies(self, account: Account, bucket: Bucket) -> set[str]:
         """Every price id that the bucket's value or requirement may depend on."""
@@ -59,11 +63,6 @@ class Valuer:
             if record is not None and record.price_instrument is not None and asset != account.valuation_asset:
                 found.add(record.price_instrument)
         return found
-
-
-def _terms(account: Account) -> Terms:
-    assert account.valuation_asset is not None, "callers value complete accounts only"
-    return Terms(account.valuation_asset, account.margin_mode, account.margin_preset)
 
 
 def holdings_of(bucket: Bucket) -> Holdings:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from services.contracts.decimals import ONE
 from services.engine.instruments import FULL_WEIGHT, Spec
-from services.engine.market import Market, Marks
+from services.engine.market import Market, Marks, Overlay
 from services.engine.state import Position, PositionKey
 
 E18_FLOAT: Final = 1e18
@@ -42,6 +42,22 @@ class Terms(Struct, frozen=True):
     margin_preset: str | None = None
 
 
+class Scene(Struct, frozen=True):
+    """One bucket's holdings before one state of the market: everything that a number of it depends on."""
+
+    holdings: Holdings
+    terms: Terms
+    market: Market
+    marks: Marks
+
+    def at(self, price_id: str, price: int) -> "Scene":
+        """The same with one mark replaced."""
+        return self.with_marks({price_id: price})
+
+    def with_marks(self, replaced: Mapping[str, int]) -> "Scene":
+        return Scene(self.holdings, self.terms, self.market, Overlay(self.marks, replaced))
+
+
 class Row(Struct, frozen=True):
     """A position with what it takes to value it; `value` in units of 1/(E54·D) of the settlement asset."""
 
@@ -64,32 +80,32 @@ class Worth(Struct, frozen=True):
     liability: int  # the requirement on what is owed
 
 
-def worth_of(holdings: Holdings, terms: Terms, market: Market, marks: Marks) -> Worth | Incomplete:
-    """The value of everything in a bucket at `marks`, netted per asset before the weight."""
-    rows = _rows(holdings, market, marks)
+def worth_of(scene: Scene) -> Worth | Incomplete:
+    """The value of everything in a bucket at its marks, netted per asset before the weight."""
+    rows = _rows(scene)
     if isinstance(rows, Incomplete):
         return rows
     divisor, valued = rows
     unit = E36 * divisor
-    nets = {asset: amount * unit for asset, amount in holdings.balances.items()}
+    nets = {asset: amount * unit for asset, amount in scene.holdings.balances.items()}
     for row in valued:
         asset = row.spec.settlement_asset
         nets[asset] = nets.get(asset, 0) + row.value
-    prices = _asset_prices(nets, valued, terms, market, marks)
+    prices = _asset_prices(nets, valued, scene)
     if isinstance(prices, Incomplete):
         return prices
-    equity, haircut, liability = _weigh(nets, prices, market, unit)
+    equity, haircut, liability = _weigh(nets, prices, scene.market, unit)
     return Worth(divisor, valued, nets, prices, equity, haircut, liability)
 
 
-def _rows(holdings: Holdings, market: Market, marks: Marks) -> tuple[int, list[Row]] | Incomplete:
+def _rows(scene: Scene) -> tuple[int, list[Row]] | Incomplete:
     found: list[tuple[PositionKey, Position, Spec, int]] = []
     divisor, divided_by = 1, set()
-    for key, position in holdings.positions.items():
-        spec = market.specs.get(key[0])
+    for key, position in scene.holdings.positions.items():
+        spec = scene.market.specs.get(key[0])
         if spec is None:
             return Incomplete(f"instrument {key[0]}")
-        mark = marks.get(key[0])
+        mark = scene.marks.get(key[0])
         if mark is None:
             return Incomplete(f"mark of {key[0]}")
         if divides(spec) and mark not in divided_by:
@@ -111,15 +127,13 @@ def value_of(spec: Spec, quantity: int, mark: int, divisor: int) -> int:
     return quantity * spec.contract_size * mark * divisor
 
 
-def _asset_prices(
-    nets: Mapping[str, int], rows: list[Row], terms: Terms, market: Market, marks: Marks
-) -> dict[str, int] | Incomplete:
+def _asset_prices(nets: Mapping[str, int], rows: list[Row], scene: Scene) -> dict[str, int] | Incomplete:
     """Asset to price, e18; 0 for an asset without a record that is only held: it counts nothing."""
     settling = {row.spec.settlement_asset for row in rows}
     prices: dict[str, int] = {}
     for asset, net in nets.items():
-        record = market.assets.get(asset)
-        if asset == terms.valuation_asset:
+        record = scene.market.assets.get(asset)
+        if asset == scene.terms.valuation_asset:
             prices[asset] = ONE
         elif record is None:
             if net < 0 or asset in settling:
@@ -128,7 +142,7 @@ def _asset_prices(
         elif record.price_instrument is None:
             prices[asset] = ONE
         else:
-            price = marks.get(record.price_instrument)
+            price = scene.marks.get(record.price_instrument)
             if price is None:
                 return Incomplete(f"mark of {record.price_instrument}")
             prices[asset] = price if record.price_floor is None else max(price, record.price_floor)

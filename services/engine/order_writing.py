@@ -1,0 +1,131 @@
+"""Writing a decided close down as an order: its numbers, its evidence, its id."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
+
+from msgspec import structs
+
+from services.contracts.decimals import to_text
+from services.contracts.identifiers import order_id as id_of_order
+from services.contracts.messages import Default, Evidence, Order
+from services.engine.closing import Close, round_price
+from services.engine.context import Context
+from services.engine.effects import AlarmName, Emit
+from services.engine.orders import open_order_of
+from services.engine.projection import project
+from services.engine.state import Account, Bucket, OpenOrder
+from services.engine.valuation import Leg, Valuation
+from services.engine.valuer import Valuer, holdings_of
+
+ORDERS_TOPIC: Final = "liquidation-orders"
+DEFAULTS_TOPIC: Final = "defaults"
+
+
+class OrderWriter:
+    """Turns closes into messages, effects and open orders."""
+
+    def __init__(self, context: Context, valuer: Valuer) -> None:
+        self._context = context
+        self._valuer = valuer
+
+    def issue(self, account: Account, bucket: Bucket, valuation: Valuation, close: Close) -> None:
+        """Make the close an open order of the bucket and emit it; a takeover that leaves a deficit is a default too."""
+        now = self._context.now_of(account)
+        leg, order_id = close.leg, id_of_order(account.account, bucket.name, close.leg.key[0], close.attempt)
+        side = "sell" if leg.position.quantity > 0 else "buy"
+        open_order = bucket.orders[order_id] = OpenOrder(
+            order_id, *leg.key, side, close.quantity, close.limit, close.stage, close.attempt, now, now
+        )
+        projected = self._valuer.value(account, project(bucket, self._context.market), now)
+        assert isinstance(projected, Valuation), "less of a bucket that can be valued can be valued"
+        order = self._order(account, bucket, close, open_order, (valuation, projected))
+        bucket.orders[order_id] = open_order_of(order)
+        if close.missing:
+            self._emit(DEFAULTS_TOPIC, account, self._default(account, bucket, close, order))
+        self._emit(ORDERS_TOPIC, account, order)
+
+    def resend(self, account: Account, bucket: Bucket, order: OpenOrder) -> None:
+        """Nobody answered: the same id and content again, with a fresh validity."""
+        context, now = self._context, self._context.now_of(account)
+        if order.terminal or order.content is None or not context.gate_is_open(account.partition):
+            return
+        order.resends += 1
+        context.mark_dirty(account, bucket.name)
+        context.alarm(
+            AlarmName.ORDER_UNANSWERED, f"order {order.order_id} has no answer, sent again", account=account.account,
+            bucket=bucket.name, instrument=order.instrument,
+        )  # fmt: skip
+        epoch, valid_until_ms = context.epochs.get(account.partition, 0), now + context.settings.order_ttl_ms
+        self._emit(
+            ORDERS_TOPIC, account, structs.replace(order.content, epoch=epoch, valid_until_ms=valid_until_ms, ts_ms=now)
+        )
+
+    def _order(
+        self, account: Account, bucket: Bucket, close: Close, order: OpenOrder, numbers: tuple[Valuation, Valuation]
+    ) -> Order:
+        valuation, projected = numbers
+        leg, holdings = close.leg, holdings_of(bucket)
+        liquidation = bankruptcy = None
+        if leg.key in bucket.positions:
+            liquidation = price_text(self._valuer.liquidation_price(account, holdings, leg.key), leg)
+            bankruptcy = price_text(self._valuer.bankruptcy_price(account, holdings, leg.key), leg)
+        return Order(
+            order_id=order.order_id, epoch=self._context.epochs.get(account.partition, 0), account=account.account,
+            client=account.client, bucket=bucket.name, instrument=leg.key[0],
+            position_side=leg.key[1], side=order.side, stage=close.stage,  # type: ignore[arg-type]  # the state keeps them as plain text
+            quantity=to_text(close.quantity), order_type="limit", time_in_force="ioc", limit_price=to_text(close.limit),
+            reduce_only=True, cancel_resting="instrument" if account.margin_mode == "isolated" else "bucket", block_opening=True,
+            valid_until_ms=order.issued_ms + self._context.settings.order_ttl_ms,
+            trigger="negative_equity" if valuation.equity < 0 else "maintenance_breach", attempt=close.attempt,
+            position_quantity=to_text(leg.position.quantity), mark_price=to_text(leg.mark),
+            liquidation_price=liquidation, bankruptcy_price=bankruptcy,
+            equity=to_text(valuation.equity_e18()), maintenance_margin=to_text(valuation.requirement_e18(valuation.maintenance)),
+            projected_equity=to_text(projected.equity_e18()),
+            projected_maintenance_margin=to_text(projected.requirement_e18(projected.maintenance)),
+            evidence=self._evidence(account, bucket), ts_ms=order.issued_ms,
+        )  # fmt: skip
+
+    def _evidence(self, account: Account, bucket: Bucket) -> Evidence:
+        market = self._context.market
+        prices = {
+            price_id: list(state.place)
+            for price_id in sorted(self._valuer.dependencies(account, bucket))
+            if (state := market.book.state(price_id)) is not None
+        }
+        return Evidence(
+            fills=_place(account.seen.get("fills")), transfers=_place(account.seen.get("transfers")),
+            accounts=_place(account.seen.get("accounts")), order_events=_place(account.seen.get("order-events")),
+            liquidation_orders=_place(account.seen.get("liquidation-orders")), prices=prices,
+            instruments=_place(market.places.get("instruments")), collateral=_place(market.places.get("collateral")),
+            controls=_place(market.places.get("controls")), risk_parameters=_place(market.places.get("risk-parameters")),
+        )  # fmt: skip
+
+    def _default(self, account: Account, bucket: Bucket, close: Close, order: Order) -> Default:
+        """What is missing is fixed at the takeover: reported, never hidden, never netted elsewhere."""
+        assert account.valuation_asset is not None, "valued buckets have a valuation asset"
+        return Default(
+            default_id=order.order_id, account=account.account, bucket=bucket.name, client=account.client,
+            asset=account.valuation_asset, deficit=to_text(close.missing), insurance_pool=close.leg.spec.insurance_pool,
+            order_id=order.order_id, ts_ms=order.ts_ms,
+        )  # fmt: skip
+
+    def _emit(self, topic: str, account: Account, message: Order | Default) -> None:
+        self._context.effects.append(
+            Emit(
+                cause=self._context.cause,
+                topic=topic,
+                key=account.account,
+                partition=account.partition,
+                message=message,
+            )
+        )
+
+
+def price_text(price: Fraction | None, leg: Leg) -> str | None:
+    """A line rounded to the tick toward safety: a long's up, a short's down."""
+    return None if price is None else to_text(round_price(price, leg.spec, up=leg.position.quantity > 0))
+
+
+def _place(place: Sequence[int] | None) -> list[int] | None:
+    return None if place is None else list(place)
