@@ -1,10 +1,10 @@
 """The engines that can run a recording: chosen by name, all with the same face."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 from services.contracts.records import Record
 from services.contracts.views import BucketView
@@ -46,20 +46,15 @@ def make_engine(
             make_engine(EngineName.FAST, settings, presets, gates_open=gates_open, observe=observe),
             make_engine(EngineName.REFERENCE, settings, presets, gates_open=gates_open, observe=observe),
         )
-    return _constructor(name)(settings, presets, gates_open=gates_open, observe=observe)
-
-
-def _constructor(name: EngineName) -> Callable[..., ReplayEngine]:
     if name is EngineName.REFERENCE:
-        from services.reference.engine import Engine as Reference
+        from services.reference.reference import Reference
+        from services.replay.observed import ObservedReference
 
-        return Reference
+        return ObservedReference(Reference(settings, gates_open=gates_open), observe=observe)
     from services.engine.engine import Engine
 
-    def constructor(settings: Settings, presets: Mapping[str, Preset], **flags: Any) -> ReplayEngine:
-        return Engine(settings, presets, search="certificates" if name is EngineName.FAST else "full_scan", **flags)
-
-    return constructor
+    search: Literal["certificates", "full_scan"] = "certificates" if name is EngineName.FAST else "full_scan"
+    return Engine(settings, presets, search=search, gates_open=gates_open, observe=observe)
 
 
 @cache

@@ -100,6 +100,8 @@ def words(line: dict[str, Any]) -> str:
             return f"refused {line['topic']} {line['reason']}"
         case "default":
             return f"missing {line['deficit']} {line['asset']}"
+        case "difference":
+            return f"differ at {line['cause']}"
         case _:
             return f"alarm {line['name']}"
 

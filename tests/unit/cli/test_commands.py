@@ -1,0 +1,188 @@
+"""The commands as people and programs call them: exit codes, what goes where, help, quick start."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.main import app
+from services.replay import session
+from services.replay.engines import make_engine
+from tests.script.tape import Tape
+from tests.unit.replay.fakes import FakeEngine, emit, order
+
+RUNNER = CliRunner()
+HEAVY = {"aiokafka", "faust", "redis", "numpy", "pydantic", "zstandard", "structlog"}
+CALM = Tape().long().mark("950").text()
+
+
+def recording(folder: Path, text: str = CALM) -> str:
+    path = folder / "recording.jsonl"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("command", ["margin", "replay"])
+def test_a_missing_file_is_wrong_use(command: str) -> None:
+    result = RUNNER.invoke(app, [command, "nowhere.jsonl", "--json"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "ringfence: nowhere.jsonl: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["margin", "replay"])
+def test_a_bad_line_is_named_with_its_number(command: str, tmp_path: Path) -> None:
+    path = recording(tmp_path, CALM + "no json\n")
+    result = RUNNER.invoke(app, [command, path, "--json"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"ringfence: {path}:{len(CALM.splitlines()) + 1}: ")
+
+
+@pytest.mark.parametrize("command", ["margin", "replay"])
+def test_a_truncated_file_is_named(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "recording.jsonl.gz"
+    path.write_bytes(gzip.compress(CALM.encode())[:-4])
+    result = RUNNER.invoke(app, [command, str(path), "--json"])
+    assert result.exit_code == 2
+    assert "truncated" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--engine", "slow"],
+        ["--matching", "best"],
+        ["--set", "engine.unheard_of=1"],
+        ["--set", "no assignment"],
+        ["--set", "instrument.SOL-PERP.tick_size=1"],
+        ["--set", "instrument.BTC-PERP.tick_size=-1"],
+        ["--report", "r.html"],
+        ["one", "too many"],
+    ],
+)
+def test_wrong_arguments_are_wrong_use(arguments: list[str], tmp_path: Path) -> None:
+    assert RUNNER.invoke(app, ["replay", recording(tmp_path), *arguments]).exit_code == 2
+
+
+def test_a_mistyped_setting_is_told_before_anything_runs(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["replay", recording(tmp_path), "--json", "--set", "engine.unheard_of=1"])
+    assert result.stdout == ""
+    assert "no such setting" in result.stderr
+
+
+@pytest.mark.parametrize("content", ["{}", "not json"])
+def test_a_file_that_is_no_preset_is_wrong_use(content: str, tmp_path: Path) -> None:
+    preset = tmp_path / "preset.json"
+    preset.write_text(content)
+    assert RUNNER.invoke(app, ["margin", recording(tmp_path), "--preset", str(preset)]).exit_code == 2
+    missing = RUNNER.invoke(app, ["margin", recording(tmp_path), "--preset", str(tmp_path / "none.json")])
+    assert (missing.exit_code, "none.json" in missing.stderr) == (2, True)
+
+
+def test_json_is_all_that_goes_to_standard_output(tmp_path: Path) -> None:
+    for command in ("margin", "replay"):
+        result = RUNNER.invoke(app, [command, recording(tmp_path), "--json"])
+        assert result.exit_code == 0
+        assert all(json.loads(line) for line in result.stdout.splitlines())
+        assert result.stderr == ""
+
+
+def test_no_number_in_json_output_is_a_float(tmp_path: Path) -> None:
+    def refuse(text: str) -> None:
+        pytest.fail(f"a float: {text}")
+
+    text = Tape().long().mark("909").wait(100).mark("905").wait(100).mark("890").text()
+    for command in ("margin", "replay"):
+        result = RUNNER.invoke(app, [command, recording(tmp_path, text), "--json"])
+        assert [json.loads(line, parse_float=refuse) for line in result.stdout.splitlines()]
+
+
+def test_for_people_there_are_tables(tmp_path: Path) -> None:
+    text = Tape().long().mark("909").wait(100).mark("908.9").put("fills", "x").text()
+    replayed = RUNNER.invoke(app, ["replay", recording(tmp_path, text), "--set", "engine.max_attempts=2"])
+    assert replayed.exit_code == 0
+    for expected in (
+        "sell 0.067 BTC-PERP at 908.3",
+        "healthy -> liquidating",
+        "invalid_json",
+        "engine.max_attempts=2",
+        "8.86955185",
+    ):
+        assert expected in replayed.stdout
+    shown = RUNNER.invoke(app, ["margin", recording(tmp_path, text)], env={"COLUMNS": "250"})
+    assert "BTC-PERP 1 at 908.9, 909.1" in shown.stdout
+    assert "1 record refused" in shown.stderr
+
+
+def test_engines_that_differ_are_told_and_exit_with_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from services.replay.lockstep import Lockstep
+
+    def differing(*_: object, **__: object) -> Lockstep:
+        return Lockstep(FakeEngine(lambda r: [emit(order())] if r.topic == "fills" else []), FakeEngine())
+
+    monkeypatch.setattr(session, "make_engine", differing)
+    result = RUNNER.invoke(app, ["replay", recording(tmp_path), "--json", "--engine", "both"])
+    assert result.exit_code == 1
+    line = json.loads(result.stdout.splitlines()[-1])
+    assert list(line) == ["effect", "cause", "fast", "reference"]
+    assert (line["effect"], line["cause"]) == ("difference", ["fills", 0, 0])
+    people = RUNNER.invoke(app, ["replay", recording(tmp_path), "--engine", "both"])
+    assert (people.exit_code, "differ at" in people.stdout) == (1, True)
+
+
+def test_the_engine_that_is_named_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def watched(name: str, *args: object, **flags: object) -> object:
+        asked.append(name)
+        return make_engine(name, *args, **flags)  # type: ignore[arg-type]  # passed through as they came
+
+    monkeypatch.setattr(session, "make_engine", watched)
+    for name in ("fast", "full-scan", "reference"):
+        result = RUNNER.invoke(app, ["replay", recording(tmp_path), "--json", "--engine", name])
+        assert json.loads(result.stdout.splitlines()[-1])["lowest_equity"] == "50"
+    assert asked == ["fast", "full-scan", "reference"]
+
+
+def test_an_empty_recording_sums_up_to_nothing() -> None:
+    result = RUNNER.invoke(app, ["replay", "-", "--json"], input="")
+    line = json.loads(result.stdout)
+    assert (line["records"], line["lowest_equity"], line["lowest_equity_bucket"], line["deficit"]) == (
+        0,
+        None,
+        None,
+        {},
+    )
+    assert RUNNER.invoke(app, ["margin", "-", "--json"], input="").stdout == ""
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    assert {"margin", "replay", "version"} <= set(names)
+    for name in names:
+        result = RUNNER.invoke(app, [name, "--help"])
+        assert result.exit_code == 0
+        assert f"ringfence {name}" in result.stdout.replace("\n", " "), name
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """What makes start-up slow is not loaded before it is needed: `--help` takes well under half a second."""
+    code = "import sys; from services.cli.main import app; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_the_installed_command_runs() -> None:
+    command = Path(sys.executable).parent / "ringfence"
+    done = subprocess.run([command, "version"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip().count(".") == 2
+
+
+def test_no_command_is_wrong_use() -> None:
+    assert RUNNER.invoke(app, []).exit_code == 2
+    assert RUNNER.invoke(app, ["unheard-of"]).exit_code == 2
