@@ -204,6 +204,11 @@ class Engine:
         for account, bucket in self._context.all_buckets():
             yield view_of(account, bucket, self._valuer, self._context.settings, self._context.now_of(account))
 
+    def places(self) -> Iterator[BucketKey]:
+        """Account and name of every bucket."""
+        for account, bucket in self._context.all_buckets():
+            yield account.account, bucket.name
+
     def state_hash(self) -> str:
         return state_hash(self._context.accounts.values())
 
