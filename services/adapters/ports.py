@@ -1,0 +1,216 @@
+"""What the worker needs of the outside, as small protocols and plain values.
+
+The worker is written against these alone, so that it also runs over a simulated Kafka, Redis and clock. Nothing here imports
+a client library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.contracts.records import Record
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Unreachable(Exception):
+    """A dependency does not answer, or answers nonsense; the text says which one and what was tried."""
+
+
+class Refused(Exception):
+    """Going on would break a promise (lost log, corrupt table, another's partition count); the text says what to do."""
+
+
+class Clock(Protocol):
+    """Time, injected so that a simulation can own it."""
+
+    def now_ms(self) -> int:
+        """Wall clock, epoch milliseconds."""
+
+    def monotonic(self) -> float:
+        """Seconds that never step back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All records of one partition of one account topic that one poll brought, in order.
+
+    `start` is the offset that the log was read from and `end` the offset to read on from: offsets in between that carry no
+    record (compaction, transaction markers) are covered, so consecutive batches have `end == start` and a hole is seen.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to append. `partition` None leaves the choice to the key."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+class Producer(Protocol):
+    """Appends, acknowledged by all in-sync replicas, in order within a partition. Lives until its first error."""
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            Unreachable: no broker answered in time.
+        """
+
+    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
+        """Hand over; each future is the offset, or an error after which the fate of the record is unknown."""
+
+    async def close(self) -> None:
+        """Wait (bounded) until what was handed over is acknowledged, then disconnect."""
+
+    async def abandon(self) -> None:
+        """Disconnect at once: whatever was not acknowledged is unknown, and nothing more is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """First offset that the log still holds, and the one that the next record will get."""
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What the last answer of the broker said about one partition: its end, and when (epoch ms) it said so."""
+
+    end: int
+    heard_ms: int
+
+
+class AccountInput(Protocol):
+    """The account topics of the partitions that this worker was given."""
+
+    async def ranges(self, partition: int) -> Mapping[str, LogRange]:
+        """Asked of the broker now, by account topic.
+
+        Raises:
+            Unreachable: no answer in time.
+        """
+
+    async def seek(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """Deliver from these offsets on; anything fetched before is dropped. Starts a partition that was not delivered."""
+
+    def feed(self, topic: str, partition: int) -> Feed | None:
+        """The broker's last word on a partition; None before the first."""
+
+    async def commit(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """Let the consumer group show durable progress. Never read back; failures are only logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A shard as the table holds it. `offsets` is None for a shard that was never stored."""
+
+    epoch: int
+    claim: int
+    offsets: Mapping[str, int] | None
+    rows: Sequence[tuple[str, bytes]]
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Rows that changed (None: delete) and the offsets that they are the fold of; they are stored together or not at all."""
+
+    rows: Mapping[str, bytes | None]
+    offsets: Mapping[str, int]
+    claim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Stored: now, or by an earlier attempt whose answer was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A newer epoch owns the shard; nothing was written."""
+
+    stored_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The table does not hold the offsets that this flush builds on; nothing was written."""
+
+    stored: Mapping[str, int]
+
+
+FlushResult = Flushed | Fenced | RolledBack
+
+
+class Table(Protocol):
+    """The checkpoint of the shards."""
+
+    async def load(self, partition: int) -> Stored:
+        """Everything stored of a shard, each row verified.
+
+        Raises:
+            Unreachable: no answer.
+            Refused: a row or the meta data fails its checksum.
+        """
+
+    async def flush(
+        self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
+    ) -> FlushResult:
+        """Store the snapshot if `epoch` is not older than the stored one and the stored offsets are `expected`, in one step.
+
+        Raises:
+            Unreachable: no answer; it may or may not have been stored. Repeating the same call tells.
+        """
+
+
+class Revocable(Protocol):
+    """What the group membership tells its owner."""
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """These are ours now, whatever was before; nothing is delivered of one until `AccountInput.seek`."""
+
+    def revoked(self) -> Awaitable[None]:
+        """All may go: stop deciding, store. Must return within the session timeout."""
+
+
+class Meter(Protocol):
+    """What the worker reports of itself. Called a batch at a time, never a record."""
+
+    def records(self, topic: str, count: int) -> None: ...
+    def refused(self, reason: str) -> None: ...
+    def alarm(self, name: str) -> None: ...
+    def order(self, trigger: str, stage: str) -> None: ...
+    def decided(self, seconds: float) -> None: ...
+    def acked(self, seconds: float) -> None: ...
+    def gate(self, partition: int, reasons: frozenset[str]) -> None: ...
+    def dropped(self, partition: int) -> None: ...
+    def flushed(self, partition: int, rows: int, seconds: float) -> None: ...
+    def loop_gap(self, seconds: float) -> None: ...
+    def event(self, name: str) -> None: ...
+
+
+class Logger(Protocol):
+    """Structured log: an event name and fields."""
+
+    def info(self, event: str, **fields: object) -> object: ...
+    def warning(self, event: str, **fields: object) -> object: ...
+    def error(self, event: str, **fields: object) -> object: ...

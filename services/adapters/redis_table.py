@@ -1,0 +1,181 @@
+"""Shards in Redis: rows with a keyed checksum, and the offsets that they are the fold of, stored in one step.
+
+Keys of shard 7 under prefix `rf:`: the hash `rf:{p7}:buckets` (field `account|bucket`, value tag + row) and the hash `rf:{p7}:meta`
+(`epoch`, `claim`, `settings`, `offset:<topic>` each, and `tag` over all of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.adapters.ports import Fenced, Flushed, FlushResult, Refused, RolledBack, Snapshot, Stored, Unreachable
+from services.adapters.redis_function import FLUSH, LIBRARY, SOURCE
+
+TAG_BYTES: Final = 16
+OFFSET: Final = "offset:"
+# Without a configured secret the checksum still finds damage and mix-ups, but not a forger who has read this line.
+DEFAULT_KEY: Final = b"ringfence table rows v1"
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Where the tables are. `key` makes row checksums unforgeable for who does not know it."""
+
+    prefix: str
+    settings: str  # what the engine was configured with, for people
+    key: bytes = DEFAULT_KEY
+
+
+class RedisTable:
+    """`Table` over Redis or Valkey."""
+
+    def __init__(self, client: Redis, settings: TableSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._key = settings.key if len(settings.key) <= blake2b.MAX_KEY_SIZE else blake2b(settings.key).digest()
+
+    async def prepare(self) -> None:
+        """Check the server and install the function, or find it installed where this login may not.
+
+        Raises:
+            Unreachable: no answer.
+            Refused: the server may evict, or the function is missing and cannot be installed.
+        """
+        try:
+            await self._client.ping()
+            await self._check_eviction()
+            await self._install()
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            raise Unreachable(f"Redis does not answer: {error}") from error
+
+    async def _check_eviction(self) -> None:
+        memory = await self._client.info("memory")
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if memory.get("maxmemory", 0) and policy != "noeviction":
+            raise Refused(f"Redis may evict rows (maxmemory-policy {policy}): set it to noeviction")
+
+    async def _install(self) -> None:
+        try:
+            await self._command("FUNCTION", "LOAD", "REPLACE", SOURCE)
+        except NoPermissionError:
+            try:
+                await self._command("FCALL", FLUSH, 0)
+            except NoPermissionError as error:
+                raise Refused(f"this Redis login may not call {FLUSH}: allow +fcall") from error
+            except ResponseError as error:
+                if "Function not found" in str(error):
+                    raise Refused(
+                        f"the function library {LIBRARY} is not in Redis, and this login may not load it: "
+                        "load it once with `ringfence doctor --print-function | redis-cli -x FUNCTION LOAD`"
+                    ) from error
+
+    async def _command(self, *parts: Any) -> Any:
+        return await self._client.execute_command(*parts)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+
+    async def load(self, partition: int) -> Stored:
+        """See `Table.load`."""
+        try:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hgetall(self._meta_key(partition))
+                pipe.hgetall(self._buckets_key(partition))
+                meta, rows = await pipe.execute()
+        except RedisError as error:
+            raise Unreachable(f"shard {partition} cannot be loaded from Redis: {error}") from error
+        return self._verified(partition, _text(meta), rows)
+
+    def _verified(self, partition: int, meta: dict[str, str], rows: Mapping[bytes, bytes]) -> Stored:
+        if not meta and not rows:
+            return Stored(epoch=-1, claim=-1, offsets=None, rows=(), settings="")
+        tag = meta.pop("tag", "")
+        if tag != self._meta_tag(partition, meta):
+            raise Refused(f"{self._meta_key(partition)} fails its checksum: {HOW_TO_REBUILD}")
+        found = [(field.decode(), self._open(partition, field, sealed)) for field, sealed in rows.items()]
+        offsets = {name.removeprefix(OFFSET): int(at) for name, at in meta.items() if name.startswith(OFFSET)}
+        return Stored(int(meta["epoch"]), int(meta["claim"]), offsets, found, meta["settings"])
+
+    async def flush(
+        self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
+    ) -> FlushResult:
+        """See `Table.flush`."""
+        arguments = self._arguments(partition, epoch, expected, snapshot)
+        try:
+            answer = await self._call(partition, arguments)
+        except RedisError as error:
+            raise Unreachable(f"shard {partition} cannot be stored in Redis: {error}") from error
+        match answer[0]:
+            case b"OK":
+                return Flushed()
+            case b"FENCED":
+                return Fenced(int(answer[1]))
+            case _:
+                stored = {answer[i].decode(): int(answer[i + 1]) for i in range(1, len(answer), 2) if answer[i + 1]}
+                return Flushed() if stored == dict(snapshot.offsets) else RolledBack(stored)
+
+    async def _call(self, partition: int, arguments: list[Any]) -> Any:
+        keys = (self._buckets_key(partition), self._meta_key(partition))
+        try:
+            return await self._command("FCALL", FLUSH, 2, *keys, *arguments)
+        except ResponseError as error:
+            if "Function not found" not in str(error):
+                raise
+        await self._install()  # the server was replaced by an empty one
+        return await self._command("FCALL", FLUSH, 2, *keys, *arguments)
+
+    def _arguments(
+        self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
+    ) -> list[Any]:
+        meta = {"epoch": str(epoch), "claim": str(snapshot.claim), "settings": self._settings.settings}
+        meta |= {f"{OFFSET}{topic}": str(at) for topic, at in snapshot.offsets.items()}
+        meta["tag"] = self._meta_tag(partition, meta)
+        found: list[Any] = [epoch, len(snapshot.offsets)]
+        for topic in snapshot.offsets:
+            found += (topic, "" if expected is None or topic not in expected else expected[topic])
+        found.append(len(meta))
+        for name, value in meta.items():
+            found += (name, value)
+        deletes = [field for field, row in snapshot.rows.items() if row is None]
+        found.append(len(snapshot.rows) - len(deletes))
+        for field, row in snapshot.rows.items():
+            if row is not None:
+                raw = field.encode()
+                found += (raw, self._tag(partition, raw, row) + row)
+        return [*found, len(deletes), *deletes]
+
+    def _open(self, partition: int, field: bytes, sealed: bytes) -> bytes:
+        tag, row = sealed[:TAG_BYTES], sealed[TAG_BYTES:]
+        if tag != self._tag(partition, field, row):
+            raise Refused(f"row {field!r} of {self._buckets_key(partition)} fails its checksum: {HOW_TO_REBUILD}")
+        return row
+
+    def _tag(self, partition: int, field: bytes, row: bytes) -> bytes:
+        """Keyed BLAKE2b-128 over shard, field and row, each field's length first."""
+        digest = blake2b(partition.to_bytes(4, "big"), digest_size=TAG_BYTES, key=self._key)
+        digest.update(len(field).to_bytes(4, "big"))
+        digest.update(field)
+        digest.update(row)
+        return digest.digest()
+
+    def _meta_tag(self, partition: int, meta: Mapping[str, str]) -> str:
+        text = "\n".join(f"{name}={meta[name]}" for name in sorted(meta))
+        return self._tag(partition, b"meta", text.encode()).hex()
+
+    def _buckets_key(self, partition: int) -> str:
+        return f"{self._settings.prefix}{{p{partition}}}:buckets"
+
+    def _meta_key(self, partition: int) -> str:
+        return f"{self._settings.prefix}{{p{partition}}}:meta"
+
+
+HOW_TO_REBUILD: Final = "delete both hashes of the shard to rebuild it from Kafka"
+
+
+def _text(meta: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in meta.items()}

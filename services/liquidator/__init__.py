@@ -1,0 +1,1 @@
+"""The worker: owns shards, feeds the engine, carries out its effects, never twice."""

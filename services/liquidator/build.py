@@ -1,0 +1,232 @@
+"""The composition root: the only place where engine, Faust and Redis meet."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from services.adapters.account_streams import AccountStreams
+from services.adapters.batch_transport import StreamSettings, verify_private_names
+from services.adapters.broadcast import BroadcastReader, BroadcastSettings
+from services.adapters.clock import SystemClock
+from services.adapters.kafka_connection import KafkaConnection
+from services.adapters.kafka_producer import KafkaProducer
+from services.adapters.metrics import Metrics
+from services.adapters.ports import Logger
+from services.adapters.presets import load_presets
+from services.adapters.probes import Probes
+from services.adapters.redis_table import DEFAULT_KEY, RedisTable, TableSettings
+from services.adapters.topic_layout import account_partitions
+from services.engine.engine import Engine
+from services.engine.settings import Settings
+from services.liquidator.config import Config, read_secret
+from services.liquidator.dispatch import DEAD_LETTERS, TopicNames
+from services.liquidator.outbox import Outbox
+from services.liquidator.ownership import OwnershipSettings
+from services.liquidator.readings import readings
+from services.liquidator.worker import Worker, WorkerSettings
+
+SHADOW: Final = "shadow"
+STEP_TIMEOUT_S: Final = 5.0
+
+
+class Liquidator:
+    """One worker process: built by `build`, lives in `run`."""
+
+    def __init__(self, config: Config, log: Logger, engine: Engine, table: RedisTable, client: Redis) -> None:
+        self._config = config
+        self._log = log
+        self._engine = engine
+        self._redis = client
+        self._table = table
+        self._clock = SystemClock()
+        self.metrics = Metrics()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        names = topic_names(config)
+        connection = kafka_connection(config)
+        self._outbox = Outbox(lambda: KafkaProducer(connection), self._clock, log)
+        self.worker = Worker(
+            worker_settings(config, names), engine=engine, table=table, outbox=self._outbox, clock=self._clock,
+            meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail,
+        )  # fmt: skip
+        self._streams = AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
+        self.worker.attach(self._streams)
+        self._broadcast = BroadcastReader(
+            BroadcastSettings(
+                connection, names.broadcasts(), config.worker.price_look_back_ms, config.kafka.fetch_max_wait_ms
+            ),
+            self._clock, self.worker.fold_broadcast, self.worker.broadcast_ready.set,
+        )  # fmt: skip
+        self._probes = Probes(self.metrics.text, self._why_not_live, self._why_not_ready)
+        self.metrics.add_gauges(lambda: readings(self.worker, engine, self._broadcast, self._clock))
+
+    def fail(self, error: BaseException) -> None:
+        """End the process: something happened that must not be passed over."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then leave cleanly.
+
+        Raises:
+            Whatever went wrong, after everything was shut down.
+        """
+        try:
+            port = await self._probes.start(self._config.http.host, self._config.http.port)
+            self._log.info("listening", host=self._config.http.host, port=port)
+            await self._outbox.connect()
+            self._beside(self._outbox.run())
+            self._beside(self.worker.run())
+            self._beside(self._service(self._broadcast))
+            self._beside(self._service(self._streams.app))
+            await self._until(stop)
+        finally:
+            await self._shut_down()
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([stopping, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if self._failed.done():
+            self._failed.result()
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+
+        def done(finished: asyncio.Task[None]) -> None:
+            self._tasks.discard(finished)
+            if not finished.cancelled() and (error := finished.exception()) is not None:
+                self.fail(error)
+
+        task.add_done_callback(done)
+
+    async def _service(self, service: Any) -> None:
+        """Run a mode service until it stops; if it crashes, that is our failure too."""
+        await service.start()
+        await service.wait_first(asyncio.Event().wait())
+        if service.crash_reason is not None:
+            raise service.crash_reason
+
+    async def _shut_down(self) -> None:
+        """In the order that loses nothing; each step bounded, a failing one does not keep the next from happening."""
+        self._log.info("stopping")
+        steps: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = [
+            ("worker", self.worker.stop),
+            ("streams", self._streams.app.stop),
+            ("broadcast", self._broadcast.stop),
+            ("tasks", self._cancel_tasks),
+            ("outbox", self._outbox.close),
+            ("redis", self._redis.aclose),
+            ("probes", self._probes.stop),
+        ]
+        for name, step in steps:
+            try:
+                async with asyncio.timeout(STEP_TIMEOUT_S):
+                    await step()
+            except Exception as error:  # noqa: BLE001  # the remaining steps must happen; what ended us is reported by run()
+                self._log.warning("stop_step_failed", step=name, error=repr(error))
+        self._log.info("stopped")
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _why_not_live(self) -> list[str]:
+        return ["failed"] if self._failed.done() else []
+
+    def _why_not_ready(self) -> list[str]:
+        return self.worker.readiness(self._config.worker.max_price_silence_ms)
+
+
+async def build(config: Config, log: Logger) -> Liquidator:
+    """Check what is outside, and put a worker together.
+
+    Raises:
+        Unreachable: Kafka or Redis does not answer.
+        Refused: what was found there must not be used.
+        Misconfigured: a secret cannot be read.
+    """
+    verify_private_names()
+    names = topic_names(config)
+    outputs = [] if config.shadow else [names.physical(topic) for topic in ("account-states", "defaults", DEAD_LETTERS)]
+    partitions = await account_partitions(kafka_connection(config), names.accounts(), [*names.broadcasts(), *outputs])
+    settings = config.engine.settings(partitions)
+    engine = Engine(settings, load_presets(config.worker.presets), gates_open=False)
+    client = redis_client(config)
+    table = RedisTable(client, table_settings(config, settings))
+    await table.prepare()
+    return Liquidator(config, log, engine, table, client)
+
+
+def topic_names(config: Config) -> TopicNames:
+    return TopicNames(config.kafka.topic_prefix, config.shadow)
+
+
+def kafka_connection(config: Config) -> KafkaConnection:
+    return config.kafka.connection(f"ringfence-{config.worker.instance}")
+
+
+def stream_settings(config: Config, names: TopicNames, connection: KafkaConnection) -> StreamSettings:
+    kafka = config.kafka
+    return StreamSettings(
+        connection=connection, group=f"{kafka.group}-{SHADOW}" if config.shadow else kafka.group,
+        logical=names.accounts(), session_timeout_ms=kafka.session_timeout_ms,
+        heartbeat_interval_ms=kafka.heartbeat_interval_ms, rebalance_timeout_ms=kafka.rebalance_timeout_ms,
+        fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+        group_instance_id=config.worker.instance if config.worker.static_membership else None,
+    )  # fmt: skip
+
+
+def worker_settings(config: Config, names: TopicNames) -> WorkerSettings:
+    worker = config.worker
+    return WorkerSettings(
+        ownership=OwnershipSettings(
+            instance=instance_id(worker.instance), reclaim_ms=worker.reclaim_ms,
+            retry_fenced_ms=config.kafka.session_timeout_ms + config.kafka.heartbeat_interval_ms,
+            confirm_ms=config.kafka.request_timeout_ms + config.kafka.session_timeout_ms,
+        ),
+        names=names, flush_ms=worker.flush_ms, max_account_lag_ms=worker.max_account_lag_ms,
+        conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, release_ms=worker.release_ms,
+    )  # fmt: skip
+
+
+def instance_id(name: str) -> str:
+    """The instance as claims carry it: an id of the contracts."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._:/@-") else "-" for c in name).lstrip("._:/@-")
+    return kept[:64] or "worker"
+
+
+def redis_client(config: Config) -> Redis:
+    """One client; an answer that does not come in time is an error, and repeating is ours to decide."""
+    redis = config.redis
+    user = urlsplit(redis.url).username
+    return Redis.from_url(
+        redis.url, username=user, password=read_secret(redis.password_file), socket_timeout=redis.timeout_ms / 1000,
+        socket_connect_timeout=redis.timeout_ms / 1000, retry=Retry(NoBackoff(), 0), health_check_interval=15,
+    )  # fmt: skip
+
+
+def table_settings(config: Config, settings: Settings) -> TableSettings:
+    key = read_secret(config.redis.row_key_file)
+    prefix = f"{config.redis.prefix}{SHADOW}:" if config.shadow else config.redis.prefix
+    return TableSettings(prefix, settings_id(settings), key.encode() if key is not None else DEFAULT_KEY)
+
+
+def settings_id(settings: Settings) -> str:
+    """Names a set of engine parameters; stored beside the rows so that people see under which they were decided."""
+    return blake2b(msgspec.json.encode(settings, order="sorted"), digest_size=8).hexdigest()

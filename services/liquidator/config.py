@@ -1,0 +1,310 @@
+"""Configuration: a TOML file, overridden by RINGFENCE_ variables, overridden by flags. Secrets come from files only.
+
+`RINGFENCE_KAFKA__BOOTSTRAP` sets `bootstrap` of section `[kafka]`, and so on. `show` tells what is in force and where from.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.adapters.kafka_connection import KafkaConnection, SecurityProtocol
+from services.contracts.decimals import MAX_TEXT, UNSIGNED_PATTERN, parse, to_text
+from services.engine.settings import Settings
+
+ENV_PREFIX: Final = "RINGFENCE_"
+DELIMITER: Final = "__"
+
+
+class Misconfigured(Exception):
+    """What is wrong, and what to set, in one line."""
+
+
+def _is_decimal(text: str) -> str:
+    if len(text) > MAX_TEXT or re.fullmatch(UNSIGNED_PATTERN, text) is None:
+        raise ValueError("must be a decimal like 0.05")
+    return text
+
+
+Millis = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[str, AfterValidator(_is_decimal)]
+
+
+class Section(BaseModel):
+    """A section refuses what it does not know: a misspelt key must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSection(Section):
+    """How to reach the brokers, and the names of what is used there."""
+
+    bootstrap: str
+    topic_prefix: str = ""
+    group: str = "ringfence-liquidator"
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    request_timeout_ms: Annotated[int, Field(ge=10_000, le=30_000)] = 15_000
+    session_timeout_ms: Annotated[int, Field(ge=500)] = 6_000
+    heartbeat_interval_ms: Annotated[int, Field(ge=100)] = 1_500
+    rebalance_timeout_ms: Annotated[int, Field(ge=1_000)] = 10_000
+    fetch_max_wait_ms: Annotated[int, Field(ge=1)] = 100
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KafkaSection:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password_file):
+            raise ValueError(f"{self.security_protocol} needs kafka.sasl_username and kafka.sasl_password_file")
+        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
+            raise ValueError("kafka.heartbeat_interval_ms must be at most a third of kafka.session_timeout_ms")
+        return self
+
+    def connection(self, client_id: str) -> KafkaConnection:
+        """The description that the clients are made from; reads the password file."""
+        return KafkaConnection(
+            bootstrap=self.bootstrap, client_id=client_id, security_protocol=self.security_protocol,
+            sasl_mechanism=self.sasl_mechanism, sasl_username=self.sasl_username,
+            sasl_password=read_secret(self.sasl_password_file), ssl_cafile=_path(self.ssl_cafile),
+            ssl_certfile=_path(self.ssl_certfile), ssl_keyfile=_path(self.ssl_keyfile),
+            request_timeout_ms=self.request_timeout_ms,
+        )  # fmt: skip
+
+
+class RedisSection(Section):
+    """Where the tables are."""
+
+    url: str
+    prefix: str = "ringfence:"
+    password_file: Path | None = None
+    row_key_file: Path | None = None  # secret of the row checksums
+    timeout_ms: Annotated[int, Field(ge=100)] = 2_000
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        if "@" in url and ":" in url.rpartition("@")[0].partition("//")[2]:
+            raise ValueError("redis.url must not hold a password: set redis.password_file")
+        return url
+
+
+class EngineSection(Section):
+    """`services.engine.settings.Settings` as people write it: rates are decimal strings, durations milliseconds."""
+
+    liquidate_at_equal: bool = False
+    account_settle_ms: Millis = Settings().account_settle_ms
+    account_gap_ms: Millis = Settings().account_gap_ms
+    provisional_account_ms: Millis = Settings().provisional_account_ms
+    duplicate_window: Count = Settings().duplicate_window
+    parked_fills: Count = Settings().parked_fills
+    max_prices: Count = Settings().max_prices
+    future_tolerance_ms: Millis = Settings().future_tolerance_ms
+    default_price_move: Rate = to_text(Settings().default_price_move)
+    confirm_band: Rate = to_text(Settings().confirm_band)
+    confirm_ms: Millis = Settings().confirm_ms
+    confirm_max_ms: Millis = Settings().confirm_max_ms
+    hysteresis: Rate = to_text(Settings().hysteresis)
+    expected_slippage: Rate = to_text(Settings().expected_slippage)
+    attempt_step: Rate = to_text(Settings().attempt_step)
+    distress_range: Rate = to_text(Settings().distress_range)
+    half_spread: Rate = to_text(Settings().half_spread)
+    near_sigmas: Rate = to_text(Settings().near_sigmas)
+    latency_ms: Millis = Settings().latency_ms
+    default_sigma: Rate = to_text(Settings().default_sigma)
+    max_attempts: Count = Settings().max_attempts
+    max_unfilled_ms: Millis = Settings().max_unfilled_ms
+    order_ttl_ms: Millis = Settings().order_ttl_ms
+    clock_skew_ms: Millis = Settings().clock_skew_ms
+    warning_buffer: Rate = to_text(Settings().warning_buffer)
+    margin_call_buffer: Rate = to_text(Settings().margin_call_buffer)
+    reduce_only_buffer: Rate = to_text(Settings().reduce_only_buffer)
+    rung_hysteresis: Rate = to_text(Settings().rung_hysteresis)
+
+    def settings(self, account_partitions: int) -> Settings:
+        """For the engine; the partition count is the brokers' to say."""
+        values = {name: parse(v) if isinstance(v, str) else v for name, v in self.model_dump().items()}
+        return msgspec.convert(values | {"account_partitions": account_partitions}, Settings)
+
+
+class WorkerSection(Section):
+    """The worker around the engine."""
+
+    instance: str = Field(default_factory=socket.gethostname)
+    static_membership: bool = False  # keep partitions across a restart: needs an `instance` of its own for each worker
+    presets: Path | None = None  # folder of portfolio presets; None: those that the package brings
+    flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
+    max_account_lag_ms: Annotated[int, Field(ge=200)] = 2_000
+    conflate_after_ms: Annotated[int, Field(ge=50)] = 250
+    loop_gap_ms: Annotated[int, Field(ge=100)] = 500
+    reclaim_ms: Annotated[int, Field(ge=1_000)] = 60_000
+    release_ms: Annotated[int, Field(ge=100)] = 2_000
+    shutdown_ms: Annotated[int, Field(ge=1_000)] = 10_000
+    price_look_back_ms: Annotated[int, Field(ge=-1)] = 60_000  # -1: all that the topic holds
+    max_price_silence_ms: Annotated[int, Field(ge=100)] = 10_000  # `/readyz` says no without a price for so long
+
+
+class HttpSection(Section):
+    """Probes and metrics. Nothing in them names a client, but they need no audience either: loopback by default."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9_464
+
+
+class LogSection(Section):
+    """`auto`: colours on a terminal, JSON lines elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Config(BaseSettings):
+    """All of it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=DELIMITER,
+        extra="ignore",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    kafka: KafkaSection
+    redis: RedisSection
+    engine: EngineSection = EngineSection()
+    worker: WorkerSection = Field(default_factory=WorkerSection)
+    http: HttpSection = HttpSection()
+    log: LogSection = LogSection()
+    shadow: bool = False
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # the other sources come as keywords
+        cls,
+        _settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`load` reads the sources itself, to know where each value is from."""
+        return (init_settings,)
+
+
+def load(path: Path | None, flags: Mapping[str, Any] | None = None) -> Config:
+    """The configuration in force. `flags` maps dotted names to values; None values are flags that were not given.
+
+    Raises:
+        Misconfigured: the file cannot be read, something is missing or wrong.
+    """
+    merged: dict[str, Any] = {}
+    for _, values in sources(path, flags or {}):
+        _merge(merged, values)
+    _require(merged)
+    try:
+        return Config(**merged)
+    except ValidationError as error:
+        raise Misconfigured("; ".join(_one_line(each) for each in error.errors())) from error
+
+
+def sources(path: Path | None, flags: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Where values come from, weakest first."""
+    found = [(f"file {path}", _from_file(path))] if path is not None else []
+    return [*found, ("environment", _from_env()), ("flag", _from_flags(flags))]
+
+
+def show(path: Path | None, flags: Mapping[str, Any] | None = None) -> list[tuple[str, str, str]]:
+    """Dotted name, value in force and its origin, of every setting. Files that hold secrets are named, never read."""
+    config = load(path, flags)
+    origins: dict[str, str] = {}
+    for origin, values in sources(path, flags or {}):
+        origins |= dict.fromkeys(_flat(values), origin)
+    shown = _flat(config.model_dump(mode="json"))
+    return [(name, "" if value is None else str(value), origins.get(name, "default")) for name, value in shown.items()]
+
+
+def read_secret(path: Path | None) -> str | None:
+    """The secret in a file, without the newline at its end.
+
+    Raises:
+        Misconfigured: the file cannot be read, or is empty.
+    """
+    if path is None:
+        return None
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"the secret file {path} cannot be read: {error}") from error
+    if not secret:
+        raise Misconfigured(f"the secret file {path} is empty")
+    return secret
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise Misconfigured(f"the configuration file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"the configuration file {path} is not TOML: {error}") from error
+
+
+def _from_env() -> dict[str, Any]:
+    return EnvSettingsSource(Config)()
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flags.items():
+        if value is not None:
+            section, _, key = name.partition(".")
+            _merge(nested, {section: {key: value}} if key else {section: value})
+    return nested
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _require(merged: dict[str, Any]) -> None:
+    unknown = sorted(set(merged) - set(Config.model_fields))
+    if unknown:
+        raise Misconfigured(f"unknown section [{unknown[0]}]: there are {', '.join(Config.model_fields)}")
+    for section, key in (("kafka", "bootstrap"), ("redis", "url")):
+        given = merged.get(section, {})
+        if isinstance(given, dict) and not given.get(key):
+            variable = f"{ENV_PREFIX}{section}{DELIMITER}{key}".upper()
+            raise Misconfigured(f"{section}.{key} is not set: write it into [{section}] of the file, or set {variable}")
+
+
+def _one_line(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place} is not a setting"
+    given = "" if isinstance(error["input"], dict | BaseModel) else f" (it is {error['input']!r})"
+    return f"{place}: {message}{given}" if error["type"] != "value_error" or place.count(".") else message
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def _path(path: Path | None) -> str | None:
+    return str(path) if path is not None else None

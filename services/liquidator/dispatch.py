@@ -1,0 +1,174 @@
+"""Carrying out effects: messages to their topics, refused records whole to the dead letters, alarms to people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.adapters.ports import Clock, Headers, Logger, Meter, Outgoing
+from services.contracts.codec import encode
+from services.contracts.messages import Claim, Order
+from services.contracts.records import Record
+from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS, BY_NAME, SHADOW_ORDERS
+from services.engine.effects import Alarm, DeadLetter, Effect, Emit
+from services.liquidator.outbox import Item, Kind, Outbox
+from services.liquidator.shard import ORDERS, Shard
+
+DEAD_LETTERS: Final = "dead-letters"
+ALARM_LOG_EVERY_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """The names of the topics on the broker: a configured prefix, and in shadow mode another topic for the orders."""
+
+    prefix: str = ""
+    shadow: bool = False
+
+    def physical(self, logical: str) -> str:
+        name = SHADOW_ORDERS if self.shadow and logical == ORDERS else logical
+        return f"{self.prefix}{name}"
+
+    def accounts(self) -> dict[str, str]:
+        """Physical to logical, of the account topics."""
+        return {self.physical(topic): topic for topic in ACCOUNT_TOPICS}
+
+    def broadcasts(self) -> dict[str, str]:
+        """Physical to logical, of the topics that every worker reads."""
+        return {self.physical(topic): topic for topic in BROADCAST_TOPICS}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The records that are being folded, and when (monotonic) they reached us."""
+
+    records: Sequence[Record]
+    at: float
+
+    def caused_ms(self, topic: str, offset: int) -> int | None:
+        """Broker time of one of them."""
+        return next((r.timestamp_ms for r in self.records if r.offset == offset and r.topic == topic), None)
+
+
+class Alarms:
+    """Counts every alarm, and logs each name at most once in a while: a flood must not hide the rest."""
+
+    def __init__(self, clock: Clock, log: Logger, meter: Meter) -> None:
+        self._clock = clock
+        self._log = log
+        self._meter = meter
+        self._logged: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+
+    def sound(self, name: str, **fields: object) -> None:
+        self._meter.alarm(name)
+        now = self._clock.monotonic()
+        if now - self._logged.get(name, -ALARM_LOG_EVERY_S) < ALARM_LOG_EVERY_S:
+            self._held[name] = self._held.get(name, 0) + 1
+            return
+        self._logged[name] = now
+        self._log.error("alarm", name=name, not_logged_before=self._held.pop(name, 0), **fields)
+
+
+class Dispatch:
+    """Turns effects into items of the outbox and keeps the shards' books of what is under way."""
+
+    def __init__(
+        self,
+        *,
+        names: TopicNames,
+        outbox: Outbox,
+        shards: Mapping[int, Shard],
+        clock: Clock,
+        meter: Meter,
+        alarms: Alarms,
+    ) -> None:
+        self._names = names
+        self._outbox = outbox
+        self._shards = shards
+        self._clock = clock
+        self._meter = meter
+        self._alarms = alarms
+        self._number = 0
+        self._handlers: dict[type, Callable[..., None]] = {
+            Emit: self._emit,
+            DeadLetter: self._dead_letter,
+            Alarm: self._alarm,
+        }
+
+    @property
+    def last_number(self) -> int:
+        """Number of the newest item: everything sent so far has this one or a smaller."""
+        return self._number
+
+    def carry_out(self, effects: Sequence[Effect], arrival: Arrival | None = None) -> None:
+        """Queue, count and log what the engine wants done."""
+        before = self._number
+        for effect in effects:
+            self._handlers[type(effect)](effect, arrival)
+        if arrival is not None and self._number > before:
+            self._meter.decided(self._clock.monotonic() - arrival.at)
+
+    def claim(self, shard: Shard, claim: Claim) -> None:
+        """Queue a claim of the shard's partition."""
+        outgoing = self._outgoing(ORDERS, shard.partition, f"claim:{shard.partition}", encode(claim))
+        self._put(Kind.CLAIM, shard, claim.nonce, outgoing)
+
+    def _emit(self, effect: Emit, arrival: Arrival | None) -> None:
+        shard = self._shards.get(effect.partition) if effect.partition is not None else None
+        message = effect.message
+        outgoing = self._outgoing(effect.topic, effect.partition, effect.key, encode(message))
+        if isinstance(message, Order):
+            assert shard is not None, "an order of a shard that is not ours"
+            self._meter.order(message.trigger, message.stage)
+            caused = arrival.caused_ms(effect.cause.topic, effect.cause.offset) if arrival is not None else None
+            self._put(Kind.ORDER, shard, message.order_id, outgoing, caused)
+            shard.outstanding[message.order_id] = (self._number, self._clock.monotonic())
+        elif not self._names.shadow:
+            self._put(Kind.OTHER, shard, "", outgoing)
+
+    def _dead_letter(self, effect: DeadLetter, _: Arrival | None) -> None:
+        record, refusal = effect.record, effect.refusal
+        self._meter.refused(refusal.reason)
+        self._alarms.sound(
+            "record_refused", reason=refusal.reason, detail=refusal.detail, topic=record.topic,
+            partition=record.partition, offset=record.offset,
+        )  # fmt: skip
+        if self._names.shadow:
+            return
+        shard = self._shards.get(record.partition) if record.topic in ACCOUNT_TOPICS else None
+        headers = (
+            ("reason", str(refusal.reason).encode()),
+            ("detail", refusal.detail.encode()),
+            ("topic", self._names.physical(record.topic).encode()),
+            ("partition", str(record.partition).encode()),
+            ("offset", str(record.offset).encode()),
+            ("timestamp-ms", str(record.timestamp_ms).encode()),
+        )
+        dead_letter = Outgoing(self._names.physical(DEAD_LETTERS), 0, record.key, record.value, headers)
+        self._put(Kind.OTHER, shard, "", dead_letter)
+
+    def _alarm(self, effect: Alarm, _: Arrival | None) -> None:
+        self._alarms.sound(
+            effect.name, account=effect.account, bucket=effect.bucket, instrument=effect.instrument, detail=effect.detail,
+            ts_ms=effect.ts_ms,
+        )  # fmt: skip
+
+    def _put(
+        self, kind: Kind, shard: Shard | None, ident: str, outgoing: Outgoing, caused_ms: int | None = None
+    ) -> None:
+        self._number += 1
+        if kind is Kind.OTHER and shard is not None:
+            shard.unacked[self._number] = None
+        partition = shard.partition if shard is not None else None
+        self._outbox.put(Item(self._number, kind, partition, ident, outgoing, caused_ms))
+
+    def _outgoing(self, topic: str, partition: int | None, key: str, value: bytes) -> Outgoing:
+        return Outgoing(self._names.physical(topic), partition, key.encode(), value, _headers(topic))
+
+
+def _headers(topic: str) -> Headers:
+    schema = BY_NAME[topic].schema
+    content: Headers = (("content-type", b"application/json"),)
+    return (*content, ("schema", schema.encode())) if schema is not None else content

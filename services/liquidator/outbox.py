@@ -1,0 +1,165 @@
+"""Everything that the worker appends to Kafka leaves through here, in order, over one producer.
+
+Orders and claims are sent once: after any error of the producer their fate is unknown, and their shard must claim again. Other
+records are sent until they are acknowledged, over as many producers as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+from typing import Final
+
+from services.adapters.ports import Clock, Logger, Outgoing, Producer, Unreachable
+
+FIRST_BACKOFF_S: Final = 0.1
+LAST_BACKOFF_S: Final = 2.0
+
+
+class Kind(Enum):
+    """What may be repeated and what may not."""
+
+    ORDER = auto()
+    CLAIM = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One record on its way. `number` orders all of them; `ident` is the order's id or the claim's nonce."""
+
+    number: int
+    kind: Kind
+    shard: int | None
+    ident: str
+    outgoing: Outgoing
+    caused_ms: int | None = None  # broker time of the record that made it due
+
+
+class Outbox:
+    """Queue, producer, and what became of each item."""
+
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        clock: Clock,
+        log: Logger,
+    ) -> None:
+        self._make_producer = make_producer
+        self._clock = clock
+        self._log = log
+        self._producer: Producer | None = None
+        self._queue: deque[Item] = deque()
+        self._in_flight: dict[int, Item] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._broken: BaseException | None = None
+        self.may_send: Callable[[Item], bool] = lambda _: True
+        self.on_acked: Callable[[Item, int], None] = lambda *_: None
+        self.on_lost: Callable[[frozenset[int]], None] = lambda _: None
+
+    def put(self, item: Item) -> None:
+        """Send after everything that was put before."""
+        self._queue.append(item)
+        self._idle.clear()
+        self._wake.set()
+
+    async def connect(self) -> None:
+        """Start the first producer.
+
+        Raises:
+            Unreachable: no broker answers.
+        """
+        self._producer = self._make_producer()
+        await self._producer.start()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._broken is not None:
+                await self._replace_producer()
+            await self._send_queued()
+            self._note_idle()
+
+    async def idle(self) -> None:
+        """Wait until all that was put is acknowledged or given up."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            await self._producer.close()
+
+    async def _send_queued(self) -> None:
+        items: list[Item] = []
+        withheld: set[int] = set()
+        while self._queue:
+            item = self._queue.popleft()
+            if item.kind is not Kind.ORDER or self.may_send(item):
+                items.append(item)
+            elif item.shard is not None:
+                withheld.add(item.shard)
+        if withheld:
+            self._log.warning("orders_withheld", partitions=sorted(withheld))
+        if not items:
+            return
+        self._in_flight.update((item.number, item) for item in items)
+        assert self._producer is not None
+        try:
+            offsets = await self._producer.send([item.outgoing for item in items])
+        except Unreachable as error:
+            self._break(error)
+            return
+        for item, offset in zip(items, offsets, strict=True):
+            offset.add_done_callback(partial(self._settle, self._producer, item))
+
+    def _settle(self, producer: Producer, item: Item, done: asyncio.Future[int]) -> None:
+        error = done.exception()
+        if producer is not self._producer:
+            return  # its fate was declared unknown when the producer was given up
+        if error is not None:
+            self._break(error)
+            return
+        del self._in_flight[item.number]
+        self.on_acked(item, done.result())
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._queue and not self._in_flight:
+            self._idle.set()
+
+    def _break(self, error: BaseException) -> None:
+        if self._broken is None:
+            self._broken = error
+            self._wake.set()
+
+    async def _replace_producer(self) -> None:
+        """Give the producer up; what it did not acknowledge is unknown if it is an order or claim, and sent again if not."""
+        self._log.warning("producer_replaced", error=repr(self._broken))
+        old, self._producer, self._broken = self._producer, None, None
+        waiting = [*self._in_flight.values(), *self._queue]
+        self._in_flight.clear()
+        self._queue = deque(sorted((i for i in waiting if i.kind is Kind.OTHER), key=lambda item: item.number))
+        self.on_lost(frozenset(i.shard for i in waiting if i.kind is not Kind.OTHER and i.shard is not None))
+        if old is not None:
+            await old.abandon()
+        self._producer = await self._connected()
+
+    async def _connected(self) -> Producer:
+        backoff = FIRST_BACKOFF_S
+        while True:
+            producer = self._make_producer()
+            try:
+                await producer.start()
+            except Unreachable as error:
+                self._log.warning("producer_unreachable", error=str(error))
+                await self._clock.sleep(backoff)
+                backoff = min(backoff * 2, LAST_BACKOFF_S)
+            else:
+                return producer

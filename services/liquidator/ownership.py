@@ -1,0 +1,267 @@
+"""Owning a shard: take it over, claim it in the log, notice that somebody else did, give it up.
+
+The log decides: the newest claim in `liquidation-orders`[p] owns p. Being given p by the consumer group only says who should claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.adapters.ports import AccountInput, Clock, Logger, LogRange, Refused, Stored, Table, Unreachable
+from services.contracts.codec import encode
+from services.contracts.messages import Claim
+from services.contracts.records import Record
+from services.engine.effects import Effect
+from services.liquidator.dispatch import Alarms, Dispatch
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.gates import Gates
+from services.liquidator.shard import ORDERS, Reason, Shard
+
+FIRST_BACKOFF_S: Final = 0.1
+LAST_BACKOFF_S: Final = 5.0
+NONCES_KEPT: Final = 64
+
+
+@dataclass(frozen=True)
+class OwnershipSettings:
+    """Durations in milliseconds."""
+
+    instance: str
+    reclaim_ms: int = 60_000  # a valid claim must stay inside the topic's retention
+    retry_fenced_ms: int = 8_000  # longer than a session: whoever lost the group membership is gone by then
+    confirm_ms: int = 20_000  # an order or claim not read back by then is unknown
+
+
+class Ownership:
+    """The claims of the shards that the group gave to this worker."""
+
+    def __init__(
+        self,
+        settings: OwnershipSettings,
+        *,
+        engine: EnginePort,
+        table: Table,
+        account_input: AccountInput,
+        gates: Gates,
+        dispatch: Dispatch,
+        alarms: Alarms,
+        clock: Clock,
+        log: Logger,
+        new_nonce: Callable[[], str],
+        spawn: Callable[[int, Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._table = table
+        self._input = account_input
+        self._gates = gates
+        self._dispatch = dispatch
+        self._alarms = alarms
+        self._clock = clock
+        self._log = log
+        self._new_nonce = new_nonce
+        self._spawn = spawn
+
+    # -- taking over ---------------------------------------------------------------------------------------------------
+
+    async def take_over(self, shard: Shard) -> None:
+        """Load what the table has (unless the shard is in memory), have the topics read on from there, and claim."""
+        backoff = FIRST_BACKOFF_S
+        while True:
+            try:
+                await self._start(shard)
+            except Unreachable as error:
+                self._log.warning("shard_waits", partition=shard.partition, error=str(error))
+                await self._clock.sleep(backoff)
+                backoff = min(backoff * 2, LAST_BACKOFF_S)
+            except Refused as error:
+                self.refuse(shard, str(error))
+                return
+            else:
+                self.claim(shard)
+                return
+
+    async def _start(self, shard: Shard) -> None:
+        if not shard.loaded:
+            stored = await self._table.load(shard.partition)
+            ranges = await self._input.ranges(shard.partition)
+            offsets = starting_offsets(shard.partition, stored, ranges)
+            self._restore(shard, stored, offsets)
+        await self._input.seek(shard.partition, shard.next)
+
+    def _restore(self, shard: Shard, stored: Stored, offsets: dict[str, int]) -> None:
+        self._engine.shut_gate(shard.partition)
+        self._engine.restore(shard.partition, stored.rows)
+        if stored.claim >= 0:
+            # The claim that the stored orders were checked against lies before the stored offsets: fold it again, by its place.
+            self._engine.apply(_claim_at(shard.partition, stored.claim))
+        shard.claim = stored.claim
+        shard.durable = stored.offsets
+        shard.next = offsets
+        shard.loaded = True
+        self._log.info(
+            "shard_restored", partition=shard.partition, rows=len(stored.rows), epoch=stored.epoch, offsets=offsets
+        )
+
+    def refuse(self, shard: Shard, why: str) -> None:
+        """Leave the shard undecided until a person has acted; the other shards go on."""
+        self._gates.shut(shard, Reason.REFUSED)
+        self._alarms.sound("shard_refused", partition=shard.partition, detail=why)
+
+    # -- claims --------------------------------------------------------------------------------------------------------
+
+    def claim(self, shard: Shard) -> None:
+        """Append a claim. Nothing is decided until it was read back: an order between the two would not count."""
+        self._gates.shut(shard, Reason.CLAIM)
+        nonce = self._new_nonce()
+        shard.awaited = nonce
+        shard.nonces = [*shard.nonces[1 - NONCES_KEPT :], nonce]
+        shard.claimed_at = self._clock.monotonic()
+        claim = Claim(instance=self._settings.instance, nonce=nonce, ts_ms=self._clock.now_ms())
+        self._dispatch.claim(shard, claim)
+
+    def claim_acked(self, shard: Shard, nonce: str, offset: int) -> None:
+        """The broker has our claim: from here on the table may be written with it, and the ends of the topics can be asked."""
+        if nonce in shard.nonces and offset > (shard.fence if shard.fence is not None else -1):
+            shard.fence = offset
+        if shard.targets is None:
+            self._spawn(shard.partition, self._learn_targets(shard))
+
+    async def _learn_targets(self, shard: Shard) -> None:
+        """The ends that the account topics have now, after the claim."""
+        ends = await self._ends(shard)
+        shard.targets = ends
+        self.progressed(shard)
+
+    async def _ends(self, shard: Shard) -> dict[str, int]:
+        while True:
+            try:
+                ranges = await self._input.ranges(shard.partition)
+            except Unreachable as error:
+                self._log.warning("ends_unknown", partition=shard.partition, error=str(error))
+                await self._clock.sleep(LAST_BACKOFF_S / 10)
+            else:
+                return {topic: found.end for topic, found in ranges.items()}
+
+    def fold_claim(self, shard: Shard, record: Record, claim: Claim) -> list[Effect]:
+        """Read a claim. One that nobody here waits for stops the shard before the engine takes its epoch."""
+        awaited = claim.nonce == shard.awaited
+        unexpected = not awaited and shard.awaited is None
+        if unexpected:
+            self._gates.shut(shard, Reason.CLAIM)
+        effects = self._engine.apply(record)
+        shard.claim = record.offset
+        if awaited:
+            self._own_claim_read(shard, record.offset)
+        elif unexpected and claim.nonce in shard.nonces:
+            self.claim(shard)  # a ghost of ours, landed late: its epoch replaced the one that we send under
+        elif unexpected:
+            self.fenced(shard, record.offset)
+            self._log.warning(
+                "claimed_by_another", partition=shard.partition, instance=claim.instance, epoch=record.offset
+            )
+        return effects
+
+    def _own_claim_read(self, shard: Shard, offset: int) -> None:
+        """All that was sent under earlier epochs has been read, or will never count."""
+        shard.awaited = None
+        shard.fence = offset
+        self._engine.forget_unconfirmed(shard.partition)
+        shard.outstanding.clear()
+        shard.progress.set()
+
+    def fenced(self, shard: Shard, epoch: int) -> None:
+        """Somebody else owns the shard. Only the group giving it to us again, or its silence, makes us claim once more."""
+        self._gates.shut(shard, Reason.FENCED)
+        shard.rival = max(shard.rival, epoch)
+        shard.fenced_at = self._clock.monotonic()
+
+    def lost(self, shard: Shard) -> None:
+        """The fate of an order or claim is unknown: claim again, which makes it either read or void."""
+        if shard.loaded and Reason.REVOKED not in shard.reasons:
+            self.claim(shard)
+
+    # -- progress ------------------------------------------------------------------------------------------------------
+
+    def progressed(self, shard: Shard) -> None:
+        """Something was folded or learnt: lift every reason that no longer holds."""
+        if not shard.loaded:
+            return
+        done: list[Reason] = []
+        if shard.holds_claim:
+            done += (Reason.CLAIM, Reason.FENCED)
+            if shard.caught_up:
+                done.append(Reason.RECOVERING)
+        if Reason.LOOP_GAP in shard.reasons and shard.tail is not None and shard.next[ORDERS] >= shard.tail:
+            shard.tail = None
+            done.append(Reason.LOOP_GAP)
+            if shard.outstanding and shard.holds_claim:
+                self.claim(shard)  # orders were held back or are still on their way: settle them before deciding again
+                done = [reason for reason in done if reason is not Reason.CLAIM]
+        self._gates.lift(shard, *done)
+
+    def stood_still(self, shard: Shard) -> None:
+        """After a pause of this process the shard may be somebody else's: read the orders to their end before sending."""
+        self._gates.shut(shard, Reason.LOOP_GAP)
+        shard.tail = None
+        shard.gaps += 1
+        self._spawn(shard.partition, self._learn_tail(shard, shard.gaps))
+
+    async def _learn_tail(self, shard: Shard, gap: int) -> None:
+        ends = await self._ends(shard)
+        if gap == shard.gaps:  # after another pause this answer is too old
+            shard.tail = ends[ORDERS]
+            self.progressed(shard)
+
+    def look_after(self, shard: Shard) -> None:
+        """What time alone makes due: claim again every minute, after long silence of a rival, or when an answer is overdue."""
+        if not shard.loaded or shard.reasons & {Reason.REVOKED, Reason.REFUSED}:
+            return
+        if shard.awaited is not None:
+            return  # an append that fails is reported by the outbox, one that does not is read back
+        now = self._clock.monotonic()
+        since_claim = now - shard.claimed_at
+        if Reason.FENCED in shard.reasons:
+            due = now - shard.fenced_at > self._settings.retry_fenced_ms / 1000
+        else:
+            oldest = min((at for _, at in shard.outstanding.values()), default=now)
+            due = since_claim > self._settings.reclaim_ms / 1000 or now - oldest > self._settings.confirm_ms / 1000
+        if due:
+            self.claim(shard)
+
+
+def starting_offsets(partition: int, stored: Stored, ranges: Mapping[str, LogRange]) -> dict[str, int]:
+    """Where to read on: the stored offsets, or the beginning of every log for a shard that was never stored.
+
+    Raises:
+        Refused: the log does not hold what comes next.
+    """
+    offsets: dict[str, int] = {}
+    for topic, log in ranges.items():
+        at = log.begin if stored.offsets is None else stored.offsets.get(topic, log.begin)
+        if at < log.begin:
+            raise Refused(
+                f"{topic}[{partition}] starts at {log.begin}, the table was stored at {at}: the records in between are gone. "
+                "Restore the topic, or rebuild the shard from a snapshot"
+            )
+        if at > log.end:
+            raise Refused(
+                f"{topic}[{partition}] ends at {log.end}, the table was stored at {at}: the topic was truncated or replaced. "
+                "Connect to the right cluster, or delete the shard's hashes to rebuild it"
+            )
+        offsets[topic] = at
+    return offsets
+
+
+def _claim_at(partition: int, offset: int) -> Record:
+    claim = Claim(instance="restored", nonce="restored", ts_ms=0)
+    return Record(
+        topic=ORDERS,
+        partition=partition,
+        offset=offset,
+        timestamp_ms=0,
+        key=f"claim:{partition}".encode(),
+        value=encode(claim),
+    )

@@ -1,0 +1,94 @@
+"""One shard: partition p of the account topics, as this worker holds it. Plain state; who changes it says why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from services.adapters.ports import Snapshot
+from services.contracts.topics import ACCOUNT_TOPICS
+
+ORDERS: Final = "liquidation-orders"
+assert ORDERS in ACCOUNT_TOPICS
+NEVER: Final = float("inf")
+
+
+class Reason(StrEnum):
+    """Why a shard's gate is shut. The names are public: metrics, logs and `/readyz` carry them."""
+
+    RECOVERING = "recovering"  # not read to the ends that the account topics had at the claim
+    CLAIM = "claim"  # the newest claim in the log is not (known to be) ours
+    FENCED = "fenced"  # somebody else claimed, or stored with a newer epoch
+    ACCOUNT_LAG = "account_lag"  # account records wait unread for too long
+    LOOP_GAP = "loop_gap"  # we stood still; the orders' tail is read again first
+    REVOKED = "revoked"  # the group is rebalancing, or we are stopping
+    REFUSED = "refused"  # going on would break a promise; a person has to act
+
+
+class Shard:
+    """Positions, ownership and what is under way. `next` are the offsets to fold next, `durable` those that the table holds."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.loaded = False
+        self.next: dict[str, int] = {}
+        self.targets: dict[str, int] | None = None  # offsets to reach before deciding; None: not known yet
+        self.tail: int | None = None  # end of the orders topic after a loop gap
+        self.gaps = 0
+        self.reasons: set[Reason] = {Reason.RECOVERING, Reason.CLAIM}
+
+        self.claim = -1  # newest claim folded, anybody's
+        self.fence: int | None = None  # offset of our newest claim: our epoch
+        self.rival = -1  # newest epoch of somebody else that the table told us of
+        self.awaited: str | None = None  # nonce of the claim that we sent and did not read back yet
+        self.nonces: list[str] = []  # all that we sent
+        self.claimed_at = 0.0
+        self.fenced_at = 0.0
+
+        self.durable: Mapping[str, int] | None = None
+        self.pending: Snapshot | None = None  # being stored; the outcome of an attempt may be unknown
+        self.barrier = 0  # what was sent up to this number must be settled before `pending` is stored
+        self.stored_at = 0.0
+        self.storing = asyncio.Lock()
+
+        self.outstanding: dict[str, tuple[int, float]] = {}  # order id -> (number, sent at): sent, not read back
+        self.unacked: dict[int, None] = {}  # numbers of other records that were not acknowledged
+        self.progress = asyncio.Event()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything is folded that the account topics held at our claim."""
+        return self.targets is not None and all(self.next[topic] >= end for topic, end in self.targets.items())
+
+    @property
+    def holds_claim(self) -> bool:
+        """Whether the newest claim of the log, as far as it was read, is ours."""
+        return self.awaited is None and self.fence is not None and self.claim == self.fence > self.rival
+
+    @property
+    def may_store(self) -> bool:
+        """Whether the table may be written: we know our epoch and nobody is known to have taken over."""
+        return self.loaded and self.fence is not None and not self.reasons & {Reason.FENCED, Reason.REFUSED}
+
+    @property
+    def has_news(self) -> bool:
+        return self.durable is None or self.next != self.durable
+
+    def given_again(self) -> None:
+        """After a rebalance: what is in memory stays true, but ownership and ends must be established anew."""
+        self.reasons = {Reason.RECOVERING, Reason.CLAIM}
+        self.targets = self.tail = self.awaited = None
+
+    def is_settled(self, number: int) -> bool:
+        """Whether all orders up to `number` were read back (or given up), and all other records acknowledged."""
+        first_unacked = next(iter(self.unacked), NEVER)
+        first_order = min((sent for sent, _ in self.outstanding.values()), default=NEVER)
+        return first_unacked > number and first_order > number
+
+    async def settled(self, number: int) -> None:
+        """Wait for `is_settled`."""
+        while not self.is_settled(number):
+            self.progress.clear()
+            await self.progress.wait()

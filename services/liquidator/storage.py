@@ -1,0 +1,115 @@
+"""Write-behind: what was folded goes to the table with the offsets that it is the fold of, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from services.adapters.ports import (
+    AccountInput,
+    Clock,
+    Fenced,
+    Flushed,
+    Logger,
+    Meter,
+    RolledBack,
+    Snapshot,
+    Table,
+    Unreachable,
+)
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.shard import Shard
+
+BACKOFF_S: Final = 0.25
+COMMIT_EVERY_S: Final = 1.0
+
+
+class Storage:
+    """Stores shards. A snapshot once taken is stored before the next one is taken, however many attempts it needs: taking it
+    emptied the engine's set of changed rows."""
+
+    def __init__(
+        self,
+        *,
+        engine: EnginePort,
+        table: Table,
+        account_input: AccountInput,
+        clock: Clock,
+        meter: Meter,
+        log: Logger,
+        interval_s: float,
+        last_number: Callable[[], int],
+        on_fenced: Callable[[Shard, int], None],
+        on_rolled_back: Callable[[Shard], None],
+    ) -> None:
+        self._engine = engine
+        self._table = table
+        self._input = account_input
+        self._clock = clock
+        self._meter = meter
+        self._log = log
+        self._interval_s = interval_s
+        self._last_number = last_number
+        self._on_fenced = on_fenced
+        self._on_rolled_back = on_rolled_back
+        self._committed: dict[int, float] = {}
+
+    async def keep(self, shard: Shard) -> None:
+        """Store the shard again and again until cancelled. Redis being away delays this and nothing else."""
+        while True:
+            await self._clock.sleep(self._interval_s)
+            try:
+                await self.store(shard)
+            except Unreachable as error:
+                self._meter.event("store_unreachable")
+                self._log.warning("store_unreachable", partition=shard.partition, error=str(error))
+                await self._clock.sleep(BACKOFF_S)
+            else:
+                await self._show_progress(shard)
+
+    async def store(self, shard: Shard) -> None:
+        """Store what is new, once.
+
+        Raises:
+            Unreachable: no answer; the next call finds out what happened.
+        """
+        async with shard.storing:
+            pending = self._take(shard) if shard.may_store else None
+            if pending is None:
+                return
+            await shard.settled(shard.barrier)
+            if shard.may_store:
+                await self._store_pending(shard, pending)
+
+    def _take(self, shard: Shard) -> Snapshot | None:
+        """The snapshot to store: the one that could not be stored yet, or a new one if there is anything new."""
+        if shard.pending is None and (shard.has_news or self._engine.dirty_count(shard.partition)):
+            shard.pending = Snapshot(self._engine.take_dirty(shard.partition), dict(shard.next), shard.claim)
+            shard.barrier = self._last_number()
+        return shard.pending
+
+    async def _store_pending(self, shard: Shard, pending: Snapshot) -> None:
+        assert shard.fence is not None
+        started = self._clock.monotonic()
+        result = await self._table.flush(shard.partition, shard.fence, shard.durable, pending)
+        match result:
+            case Flushed():
+                shard.durable, shard.pending = pending.offsets, None
+                shard.stored_at = self._clock.monotonic()
+                self._meter.flushed(shard.partition, len(pending.rows), shard.stored_at - started)
+            case Fenced():
+                self._log.warning(
+                    "store_fenced", partition=shard.partition, stored_epoch=result.stored_epoch, epoch=shard.fence
+                )
+                self._on_fenced(shard, result.stored_epoch)
+            case RolledBack():
+                self._log.warning("store_rolled_back", partition=shard.partition, stored=dict(result.stored))
+                self._on_rolled_back(shard)
+
+    async def _show_progress(self, shard: Shard) -> None:
+        """Group offsets trail the durable ones, for lag dashboards only."""
+        now = self._clock.monotonic()
+        if shard.durable is None or now - self._committed.get(shard.partition, -COMMIT_EVERY_S) < COMMIT_EVERY_S:
+            return
+        self._committed[shard.partition] = now
+        await self._input.commit(shard.partition, shard.durable)

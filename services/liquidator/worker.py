@@ -1,0 +1,368 @@
+"""The worker: everything that happens to it, in one thread, over ports. No Kafka, Redis or clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, Table, Unreachable
+from services.contracts.codec import decode
+from services.contracts.messages import Claim, Order
+from services.contracts.records import Record
+from services.engine.effects import Effect
+from services.liquidator.dispatch import Alarms, Arrival, Dispatch, TopicNames
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.gates import Gates
+from services.liquidator.lag import LagOfTopic
+from services.liquidator.outbox import Item, Kind, Outbox
+from services.liquidator.ownership import Ownership, OwnershipSettings
+from services.liquidator.shard import ORDERS, Reason, Shard
+from services.liquidator.storage import Storage
+
+PRICES: Final = "prices"
+TICK_S: Final = 0.05
+TIMER_MS: Final = 100
+CHUNK: Final = 500  # records folded before the loop may do something else
+HOLD_ORDERS: Final = frozenset({Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """Durations in milliseconds."""
+
+    ownership: OwnershipSettings
+    names: TopicNames = field(default_factory=TopicNames)
+    flush_ms: int = 50
+    max_account_lag_ms: int = 2_000
+    conflate_after_ms: int = 250
+    loop_gap_ms: int = 500
+    release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session
+
+
+class Worker:
+    """Feeds the engine and carries out its effects for the shards that the group gives to it."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        engine: EnginePort,
+        table: Table,
+        outbox: Outbox,
+        clock: Clock,
+        meter: Meter,
+        log: Logger,
+        new_nonce: Callable[[], str],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._table = table
+        self._outbox = outbox
+        self._clock = clock
+        self._meter = meter
+        self._log = log
+        self._new_nonce = new_nonce
+        self._fail = fail
+        self.shards: dict[int, Shard] = {}
+        self.lags: dict[tuple[str, int], LagOfTopic] = {}
+        self.alarms = Alarms(clock, log, meter)
+        self.broadcast_ready = asyncio.Event()
+        self.newest_price_ms: int | None = None
+        self._tasks: dict[int, set[asyncio.Task[None]]] = {}
+        self._last_beat = clock.monotonic()
+        self._last_timer_ms = 0
+        self._stopping = False
+        self._dispatch = Dispatch(
+            names=settings.names, outbox=outbox, shards=self.shards, clock=clock, meter=meter, alarms=self.alarms
+        )
+        self._gates = Gates(engine, self._dispatch.carry_out, meter)
+        outbox.may_send = self._may_send
+        outbox.on_acked = self._acked
+        outbox.on_lost = self._lost
+
+    def attach(self, account_input: AccountInput) -> None:
+        """Connect to the account topics; they in turn call `assigned`, `revoked` and `fold`."""
+        self._input = account_input
+        self._ownership = Ownership(
+            self._settings.ownership, engine=self._engine, table=self._table, account_input=account_input,
+            gates=self._gates, dispatch=self._dispatch, alarms=self.alarms, clock=self._clock, log=self._log,
+            new_nonce=self._new_nonce, spawn=self._spawn,
+        )  # fmt: skip
+        self._storage = Storage(
+            engine=self._engine, table=self._table, account_input=account_input, clock=self._clock, meter=self._meter,
+            log=self._log, interval_s=self._settings.flush_ms / 1000, last_number=lambda: self._dispatch.last_number,
+            on_fenced=self._ownership.fenced, on_rolled_back=self._reload,
+        )  # fmt: skip
+
+    # -- ownership: called by the group membership ------------------------------------------------------------------------
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """These partitions are ours now. Those that were ours before keep their memory, and claim again."""
+        for partition in set(self.shards) - partitions:
+            self._forget(self.shards[partition])
+        for partition in sorted(partitions):
+            shard = self.shards.get(partition)
+            if shard is None:
+                self._begin(partition)
+            else:
+                self._cancel(partition)
+                self._engine.shut_gate(partition)
+                shard.given_again()
+                self._meter.gate(partition, frozenset(shard.reasons))
+                self._run(shard)
+        self._log.info("assigned", partitions=sorted(partitions))
+
+    async def revoked(self) -> None:
+        """Stop deciding on every shard, settle and store what can be within the time allowed, and keep the memory."""
+        shards = list(self.shards.values())
+        for shard in shards:
+            self._gates.shut(shard, Reason.REVOKED)
+        try:
+            async with asyncio.timeout(self._settings.release_ms / 1000):
+                # Orders are not read back while the group rebalances: such a shard is replayed from where it was stored.
+                await asyncio.gather(*(self._storage.store(shard) for shard in shards if not shard.outstanding))
+        except (TimeoutError, Unreachable) as error:
+            self._log.warning("released_unstored", error=repr(error))
+        for shard in shards:
+            self._cancel(shard.partition)
+        self._log.info("revoked", partitions=[shard.partition for shard in shards])
+
+    def _begin(self, partition: int) -> None:
+        shard = self.shards[partition] = Shard(partition)
+        self._engine.shut_gate(partition)
+        self._meter.gate(partition, frozenset(shard.reasons))
+        self._run(shard)
+
+    def _run(self, shard: Shard) -> None:
+        self._spawn(shard.partition, self._take_over(shard))
+        self._spawn(shard.partition, self._storage.keep(shard))
+
+    async def _take_over(self, shard: Shard) -> None:
+        """Reference data first: it is folded to its end before any account record is."""
+        await self.broadcast_ready.wait()
+        await self._ownership.take_over(shard)
+
+    def _forget(self, shard: Shard) -> None:
+        self._cancel(shard.partition)
+        self._engine.shut_gate(shard.partition)
+        self._engine.drop(shard.partition)
+        del self.shards[shard.partition]
+        for key in [key for key in self.lags if key[1] == shard.partition]:
+            del self.lags[key]
+        self._meter.dropped(shard.partition)
+
+    def _reload(self, shard: Shard) -> None:
+        """The table holds something else than what we built on: forget the shard, and take it over again from there."""
+        self._meter.event("shard_reloaded")
+        self._forget(shard)
+        self._begin(shard.partition)
+
+    def _spawn(self, partition: int, work: Coroutine[Any, Any, None]) -> None:
+        """Run beside, until done or until the shard goes. An unexpected error ends the worker: nothing is swallowed."""
+        task = asyncio.ensure_future(work)
+        tasks = self._tasks.setdefault(partition, set())
+        tasks.add(task)
+
+        def done(finished: asyncio.Task[None]) -> None:
+            tasks.discard(finished)
+            if not finished.cancelled() and (error := finished.exception()) is not None:
+                self._fail(error)
+
+        task.add_done_callback(done)
+
+    def _cancel(self, partition: int) -> None:
+        for task in self._tasks.pop(partition, set()):
+            task.cancel()
+
+    # -- records ----------------------------------------------------------------------------------------------------------
+
+    async def fold(self, batch: Batch) -> None:
+        """Fold one batch of an account topic; a batch that leaves a hole is asked for again."""
+        self._beat()
+        shard = self.shards.get(batch.partition)
+        if shard is None or not shard.loaded or batch.end <= shard.next[batch.topic]:
+            return
+        if batch.start > shard.next[batch.topic]:
+            self._log.warning(
+                "hole",
+                topic=batch.topic,
+                partition=batch.partition,
+                start=batch.start,
+                expected=shard.next[batch.topic],
+            )
+            self._meter.event("hole")
+            await self._input.seek(batch.partition, shard.next)
+            return
+        self._meter.records(batch.topic, len(batch.records))
+        arrived = self._clock.monotonic()
+        records = [record for record in batch.records if record.offset >= shard.next[batch.topic]]
+        for first in range(0, len(records), CHUNK):
+            chunk = records[first : first + CHUNK]
+            if self.shards.get(batch.partition) is not shard or shard.next[batch.topic] > chunk[0].offset:
+                return  # taken away, or started over, while others had their turn
+            self._fold_chunk(shard, batch.topic, chunk, arrived)
+            if first + CHUNK < len(records):
+                await asyncio.sleep(0)
+                self._beat()
+        shard.next[batch.topic] = max(shard.next[batch.topic], batch.end)
+        self._note_lag(shard, batch)
+        self._ownership.progressed(shard)
+
+    def _fold_chunk(self, shard: Shard, topic: str, records: Sequence[Record], arrived: float) -> None:
+        effects = self._fold_orders(shard, records) if topic == ORDERS else self._engine.apply_batch(records)
+        shard.next[topic] = records[-1].offset + 1
+        self._dispatch.carry_out(effects, Arrival(records, arrived))
+
+    def _fold_orders(self, shard: Shard, records: Sequence[Record]) -> list[Effect]:
+        """Read back orders and claims, one by one: a claim changes who decides."""
+        effects: list[Effect] = []
+        for record in records:
+            message = decode(ORDERS, record.value)
+            if isinstance(message, Claim):
+                effects += self._ownership.fold_claim(shard, record, message)
+                continue
+            effects += self._engine.apply(record)
+            if isinstance(message, Order) and shard.outstanding.pop(message.order_id, None) is not None:
+                shard.progress.set()
+        return effects
+
+    def _note_lag(self, shard: Shard, batch: Batch) -> None:
+        if batch.records:
+            newest = min(batch.records[-1].timestamp_ms, self._clock.now_ms())
+            self._lag(batch.topic, shard.partition).folded(
+                newest_ms=newest, position=batch.end, feed=self._input.feed(batch.topic, batch.partition)
+            )
+
+    def _lag(self, topic: str, partition: int) -> LagOfTopic:
+        return self.lags.setdefault((topic, partition), LagOfTopic())
+
+    async def fold_broadcast(self, records: Sequence[Record]) -> None:
+        """Fold one poll of the broadcast topics, reference records first. Old prices are folded to the newest marks at once."""
+        self._beat()
+        arrived = self._clock.monotonic()
+        prices = [record for record in records if record.topic == PRICES]
+        self._count(records)
+        if len(prices) < len(records):
+            references = [record for record in records if record.topic != PRICES]
+            self._dispatch.carry_out(self._engine.apply_batch(references), Arrival(references, arrived))
+        if not prices:
+            return
+        self.newest_price_ms = max(self.newest_price_ms or 0, prices[-1].timestamp_ms)
+        if (
+            not self.broadcast_ready.is_set()
+            or self._clock.now_ms() - prices[0].timestamp_ms > self._settings.conflate_after_ms
+        ):
+            self._timer(self._clock.now_ms())
+            self._dispatch.carry_out(self._engine.fold_prices(prices), Arrival(prices, arrived))
+            return
+        for first in range(0, len(prices), CHUNK):
+            chunk = prices[first : first + CHUNK]
+            self._dispatch.carry_out(self._engine.apply_batch(chunk), Arrival(chunk, arrived))
+            if first + CHUNK < len(prices):
+                await asyncio.sleep(0)
+
+    def _count(self, records: Sequence[Record]) -> None:
+        counts: dict[str, int] = {}
+        for record in records:
+            counts[record.topic] = counts.get(record.topic, 0) + 1
+        for topic, count in counts.items():
+            self._meter.records(topic, count)
+
+    # -- what was sent -----------------------------------------------------------------------------------------------------
+
+    def _may_send(self, item: Item) -> bool:
+        """Whether an order that was decided a moment ago may still go out: not after a pause, nor once the shard is lost."""
+        self._beat()
+        shard = self.shards.get(item.shard) if item.shard is not None else None
+        return shard is not None and not shard.reasons & HOLD_ORDERS
+
+    def _acked(self, item: Item, offset: int) -> None:
+        if item.kind is Kind.ORDER and item.caused_ms is not None:
+            self._meter.acked(max(0, self._clock.now_ms() - item.caused_ms) / 1000)
+        shard = self.shards.get(item.shard) if item.shard is not None else None
+        if shard is None:
+            return
+        if item.kind is Kind.CLAIM:
+            self._ownership.claim_acked(shard, item.ident, offset)
+        elif shard.unacked.pop(item.number, item) is None:
+            shard.progress.set()
+
+    def _lost(self, partitions: frozenset[int]) -> None:
+        for partition in sorted(partitions & set(self.shards)):
+            self._meter.event("send_unknown")
+            self._ownership.lost(self.shards[partition])
+
+    # -- time -------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await self._clock.sleep(TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """What time alone makes due: timers of the engine, gates by lag, claims by age."""
+        self._beat()
+        now_ms = self._clock.now_ms()
+        if now_ms - self._last_timer_ms >= TIMER_MS:
+            self._timer(now_ms)
+        for shard in list(self.shards.values()):
+            if shard.loaded:
+                self._watch_lag(shard, now_ms)
+                self._ownership.look_after(shard)
+
+    def _timer(self, now_ms: int) -> None:
+        self._last_timer_ms = now_ms
+        self._dispatch.carry_out(self._engine.timer(now_ms))
+
+    def _watch_lag(self, shard: Shard, now_ms: int) -> None:
+        """Shut the gate while an account record waits for too long, or the broker is silent about whether one does."""
+        late = False
+        for topic, position in shard.next.items():
+            lag = self._lag(topic, shard.partition)
+            lag.observe(position=position, feed=self._input.feed(topic, shard.partition), now_ms=now_ms)
+            late = late or lag.ms > self._settings.max_account_lag_ms
+        (self._gates.shut if late else self._gates.lift)(shard, Reason.ACCOUNT_LAG)
+
+    def _beat(self) -> None:
+        """Notice that this process stood still: its shards may be somebody else's by now."""
+        now = self._clock.monotonic()
+        gap, self._last_beat = now - self._last_beat, now
+        if gap * 1000 <= self._settings.loop_gap_ms:
+            return
+        self._meter.loop_gap(gap)
+        self._log.warning("stood_still", seconds=round(gap, 3))
+        for shard in list(self.shards.values()):
+            if shard.loaded:
+                self._ownership.stood_still(shard)
+
+    # -- the end ----------------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Stop deciding, let what was sent be acknowledged and read back, and store, within the time allowed."""
+        self._stopping = True
+        for shard in self.shards.values():
+            self._gates.shut(shard, Reason.REVOKED)
+        try:
+            async with asyncio.timeout(self._settings.release_ms / 1000):
+                await self._outbox.idle()
+                await asyncio.gather(*(shard.settled(self._dispatch.last_number) for shard in self.shards.values()))
+        except TimeoutError:
+            self._log.warning("stopped_unsettled")
+        await self.revoked()
+
+    def readiness(self, max_price_silence_ms: int) -> list[str]:
+        """Why this worker is not ready: nothing, when every shard that it was given may decide and prices flow."""
+        reasons = [
+            f"shard {shard.partition}: {reason}" for shard in self.shards.values() for reason in sorted(shard.reasons)
+        ]
+        if not self.broadcast_ready.is_set():
+            reasons.append("broadcast topics are being read")
+        elif self.newest_price_ms is None or self._clock.now_ms() - self.newest_price_ms > max_price_silence_ms:
+            reasons.append("no fresh price")
+        if self._stopping:
+            reasons.append("stopping")
+        return reasons
