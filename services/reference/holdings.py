@@ -1,10 +1,11 @@
 """What is valued: a bucket's balances and positions as exact numbers, and the market that values them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from services.contracts.messages import Price
 from services.reference.curves import Number
 from services.reference.specs import CollateralSpec, Spec
 
@@ -54,6 +55,8 @@ class Market:
     marks: Mapping[str, Number]
     indices: Mapping[str, Number]
     multipliers: Mapping[str, Fraction]
+    records: Mapping[str, Price]  # the last accepted ones: volatilities and rates for a portfolio model
+    now_ms: int
     # A doubtful price may stand elsewhere for one position, or for an asset (which depends on the sign of what is held).
     leg_marks: Mapping[Leg, Number]
     asset_ends: Mapping[str, tuple[Fraction, Fraction]]
@@ -70,7 +73,10 @@ class Market:
     def mark(self, position: Position) -> Number:
         if position.leg in self.leg_marks:
             return self.leg_marks[position.leg]
-        return self.price(position.instrument)
+        mark = self.price(position.instrument)
+        if isinstance(mark, Fraction) and not mark and self.spec(position.instrument).price_is_coin_per_quote:
+            raise Incomplete(f"an inverse contract has no value at a mark of 0: {position.instrument}")
+        return mark
 
     def price(self, price_id: str) -> Number:
         mark = self.marks.get(price_id)
@@ -79,8 +85,10 @@ class Market:
         return mark
 
 
-PortfolioValuator: TypeAlias = Callable[[Holdings, Market, str], "Valuation"]
-"""Values a portfolio-mode bucket by the preset that is named; raises `Incomplete` where it cannot."""
+class PortfolioValuator(Protocol):
+    """Values a portfolio-mode bucket by the preset that is named; raises `Incomplete` where it cannot."""
+
+    def __call__(self, holdings: Holdings, market: Market, preset: str) -> "Valuation": ...
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def outlook(world: World, book: AccountBook, portfolio: PortfolioValuator | None
         marks={name: tick.mark for name, tick in last.items() if tick.mark is not None},
         indices={name: tick.index for name, tick in last.items() if tick.index is not None},
         multipliers=multipliers,
+        records={name: tick.price for name, tick in last.items()},
+        now_ms=now_ms,
         leg_marks={},
         asset_ends={},
     )

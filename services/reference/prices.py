@@ -144,7 +144,7 @@ def _agrees(state: PriceState, tick: Tick, limits: Limits, settings: Settings) -
         apart = tick.move_from(pending.newest, limits)
         if apart is not None and abs(apart) <= band:
             return True
-    if limits.is_option or tick.mark is None or tick.index is None or state.last is None or state.last.index is None:
+    if limits.is_option or not tick.mark or tick.index is None or state.last is None or state.last.index is None:
         return False
     return tick.index != state.last.index and abs(tick.index / tick.mark - 1) <= band
 

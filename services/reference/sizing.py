@@ -130,9 +130,9 @@ def quantity_to_close(closing: Closing) -> Fraction:
 
 def share_of_equity(closing: Closing, quantity: Fraction) -> Fraction:
     """What the closed slice may use: max(0, equity)·ΔMM/MM, in the settlement asset."""
-    if closing.equity <= 0 or closing.maintenance <= 0:
-        return ZERO
     price = plain(closing.leg.price)
+    if closing.equity <= 0 or closing.maintenance <= 0 or not price:
+        return ZERO
     relief = (plain(closing.leg.maintenance_margin) - requirement_of_rest(closing, quantity)) * price
     return closing.equity * relief / closing.maintenance / price
 
@@ -144,6 +144,8 @@ def worst_price(closing: Closing, quantity: Fraction) -> Fraction | None:
     sells = closing.position.quantity > 0
     if not closing.spec.price_is_coin_per_quote:
         worth = size * closing.mark
+        if sells and taker >= 1:
+            return None  # no price pays such a fee
         return (worth - share) / (size * (1 - taker)) if sells else (worth + share) / (size * (1 + taker))
     worth = size / closing.mark
     if sells:

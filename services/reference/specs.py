@@ -53,6 +53,7 @@ class Spec:
     spot_instrument: str | None
     option_type: str | None
     strike: Fraction | None
+    expiry_ms: int | None
     short_option: ShortOption | None
     insurance_pool: str | None
 
@@ -82,6 +83,7 @@ class CollateralSpec:
     price_instrument: str | None
     weights: tuple[Weight, ...]
     initial_weights: tuple[Weight, ...]
+    hedges: str | None
     liability_rate: Fraction
     conversion_instrument: str | None
     price_floor: Fraction
@@ -114,7 +116,7 @@ def spec_of(message: Instrument) -> Spec:
         min_order=optional(message.min_order_quantity), max_order=optional(message.max_order_quantity),
         max_age_ms=message.max_price_age_ms, max_move=optional(message.max_price_move),
         spot_instrument=message.spot_instrument,
-        option_type=message.option_type, strike=optional(message.strike),
+        option_type=message.option_type, strike=optional(message.strike), expiry_ms=message.expiry_ms,
         short_option=None if margin is None else ShortOption(
             exact(margin.short_initial_rate), exact(margin.short_minimum_rate),
             exact(margin.short_maintenance_rate), rate(margin.put_mark_rate),
@@ -145,7 +147,7 @@ def collateral_of(message: Collateral) -> CollateralSpec:
     return CollateralSpec(
         asset=message.asset, price_instrument=message.price_instrument, weights=weights,
         initial_weights=weights if message.initial_weight_tiers is None else weights_of(message.initial_weight_tiers),
-        liability_rate=rate(message.liability_maintenance_rate),
+        hedges=message.hedges, liability_rate=rate(message.liability_maintenance_rate),
         conversion_instrument=message.conversion_instrument, price_floor=rate(message.price_floor),
         max_age_ms=message.max_price_age_ms, max_move=optional(message.max_price_move),
     )  # fmt: skip
