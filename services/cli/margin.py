@@ -29,17 +29,18 @@ def margin(
 
     Example: ringfence margin recording.jsonl.gz --json
     """
+    from services.adapters.presets import load_presets
     from services.adapters.recordings import Recording, RecordingError
     from services.engine.portfolio.preset import PresetError
     from services.engine.settings import Settings
     from services.replay.choices import EngineName
-    from services.replay.engines import load_preset, make_engine, shipped_presets
+    from services.replay.engines import load_preset, make_engine
     from services.replay.fold import fold, sorted_views
 
     settings = Settings()
     refused = 0
     try:
-        presets = shipped_presets() if preset is None else load_preset(str(preset))
+        presets = load_presets() if preset is None else load_preset(str(preset))
         machine = make_engine(EngineName(engine), settings, presets, gates_open=False, observe=False)
         with Recording(path) as recording:
             for letter in fold(machine, watched(recording.records(), "records"), settings):

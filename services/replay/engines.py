@@ -1,8 +1,6 @@
 """The engines that can run a recording: chosen by name, all with the same face."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -55,14 +53,6 @@ def make_engine(
 
     search: Literal["certificates", "full_scan"] = "certificates" if name is EngineName.FAST else "full_scan"
     return Engine(settings, presets, search=search, gates_open=gates_open, observe=observe)
-
-
-@cache
-def shipped_presets() -> dict[str, Preset]:
-    """The portfolio presets that come with the product, by name."""
-    folder = resources.files("services") / "presets"
-    named = {file.name.removesuffix(".json"): file for file in folder.iterdir() if file.name.endswith(".json")}
-    return {name: parse_preset(named[name].read_bytes(), name)[0] for name in sorted(named)}
 
 
 class OnePreset(Mapping[str, Preset]):

@@ -5,12 +5,13 @@ from time import perf_counter
 
 from msgspec import Struct
 
+from services.adapters.presets import load_presets
 from services.adapters.recordings import Recording
 from services.contracts.records import Record
 from services.engine.effects import Effect
 from services.engine.settings import Settings
 from services.replay.choices import EngineName, Matching
-from services.replay.engines import make_engine, shipped_presets
+from services.replay.engines import make_engine
 from services.replay.overrides import OverrideError, Overrides
 from services.replay.runner import Runner, holds_order_events
 from services.replay.summary import Summary, Tally
@@ -44,7 +45,7 @@ def replay(
     """
     settings = overrides.settings(plan.settings)
     matching = chosen_matching(plan)
-    engine = make_engine(plan.engine, settings, shipped_presets())
+    engine = make_engine(plan.engine, settings, load_presets())
     runner, tally = Runner(engine, matching, settle_ms=settings.account_settle_ms), Tally()
     started = perf_counter()
     for effect in runner.run(tally.records_of(overrides.records(watched(plan.recording.records())))):

@@ -161,13 +161,29 @@ def test_an_empty_recording_sums_up_to_nothing() -> None:
     assert RUNNER.invoke(app, ["margin", "-", "--json"], input="").stdout == ""
 
 
-def test_every_command_has_help_with_an_example() -> None:
-    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
-    assert {"margin", "replay", "version"} <= set(names)
-    for name in names:
-        result = RUNNER.invoke(app, [name, "--help"])
-        assert result.exit_code == 0
-        assert f"ringfence {name}" in result.stdout.replace("\n", " "), name
+def commands() -> list[list[str]]:
+    """Every command as it is called, sub-commands with their group."""
+    found = [[command.callback.__name__] for command in app.registered_commands if command.callback is not None]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert command.callback is not None
+            found.append([str(group.name), command.name or command.callback.__name__])
+    return found
+
+
+def test_every_command_is_there() -> None:
+    assert sorted(" ".join(command) for command in commands()) == [
+        "account", "config show", "demo", "doctor", "liquidator", "margin", "replay", "schemas check", "schemas write",
+        "topics check", "topics create", "version",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    result = RUNNER.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: ringfence {' '.join(command)}" in " ".join(result.stdout.split())
 
 
 def test_help_loads_nothing_heavy() -> None:
