@@ -70,7 +70,11 @@ class Shard:
     @property
     def may_store(self) -> bool:
         """Whether the table may be written: we know our epoch and nobody is known to have taken over."""
-        return self.loaded and self.fence is not None and not self.reasons & {Reason.FENCED, Reason.REFUSED}
+        return (
+            self.loaded
+            and self.fence is not None
+            and not self.reasons & {Reason.FENCED, Reason.LOOP_GAP, Reason.REFUSED}
+        )
 
     @property
     def has_news(self) -> bool:

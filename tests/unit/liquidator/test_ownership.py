@@ -1,0 +1,188 @@
+"""Claims: who decides is what the log says, and nothing is decided before it was read."""
+
+from __future__ import annotations
+
+from services.contracts.codec import encode
+from services.liquidator.shard import Reason
+from tests.unit.liquidator.fakes import ORDERS, FakeTable, World, a_claim, an_order, breathe
+
+
+async def test_nothing_is_decided_before_claim_and_topics_were_read_to_their_ends() -> None:
+    world = World()
+    world.engine.under["a"] = 0
+    world.fill("a")
+    await world.start(0)
+    assert len(world.broker.claims()) == 1
+    await world.input.pump(world.worker, only=[ORDERS])
+    await breathe()
+    assert Reason.RECOVERING in world.worker.shards[0].reasons
+    assert world.broker.valid_orders() == []
+    await world.pump()
+    assert world.worker.shards[0].reasons == set()
+    assert [order.account for order in world.broker.valid_orders()] == ["a"]
+
+
+async def test_records_that_arrive_after_the_claim_do_not_hold_the_gate_shut() -> None:
+    world = World()
+    await world.start(0)
+    world.fill("late")
+    await world.input.pump(world.worker, only=[ORDERS])
+    await breathe()
+    assert world.engine.gates[0]
+
+
+async def test_reference_data_comes_first() -> None:
+    world = World()
+    await world.outbox.connect()
+    world.worker.assigned(frozenset({0}))
+    await breathe()
+    assert world.input.seeks == []
+    world.worker.broadcast_ready.set()
+    await breathe()
+    assert [partition for partition, _ in world.input.seeks] == [0]
+
+
+async def test_an_order_of_the_tail_is_known_before_deciding() -> None:
+    """The predecessor's order landed and was not stored: the successor reads it and does not order again."""
+    world = World()
+    world.engine.under["a"] = 0
+    epoch = world.broker.append(ORDERS, 0, a_claim())
+    world.broker.append(ORDERS, 0, encode(an_order("a", epoch)))
+    await world.live(0)
+    await world.run(1)
+    assert [order.epoch for order in world.broker.valid_orders()] == [epoch]
+    assert world.engine.issued["a"] == "confirmed"
+
+
+async def test_an_order_of_an_older_epoch_does_not_count_and_is_decided_again() -> None:
+    world = World()
+    world.engine.under["a"] = 0
+    world.broker.append(ORDERS, 0, a_claim("first"))
+    world.broker.append(ORDERS, 0, a_claim("second"))
+    world.broker.append(ORDERS, 0, encode(an_order("a", 0)))
+    await world.live(0)
+    await world.pump()
+    assert [order.epoch for order in world.broker.valid_orders()] == [world.worker.shards[0].fence]
+
+
+async def test_a_later_claim_of_another_stops_the_shard_before_the_engine_takes_its_epoch() -> None:
+    world = await World().live(0)
+    theirs = world.broker.append(ORDERS, 0, a_claim())
+    world.engine.under["a"] = 0
+    world.engine.calls.clear()
+    await world.input.pump(world.worker)
+    assert world.engine.calls.index("shut 0") < world.engine.calls.index(f"{ORDERS}@{theirs}")
+    await world.run(1)
+    assert world.worker.shards[0].reasons >= {Reason.FENCED, Reason.CLAIM}
+    assert world.broker.valid_orders() == []
+
+
+async def test_a_fenced_shard_is_not_stored() -> None:
+    world = await World().live(0)
+    await world.run(0.2)
+    world.broker.append(ORDERS, 0, a_claim())
+    world.fill("a")
+    await world.run(0.5)
+    assert world.table.offsets[0]["fills"] == 0
+
+
+async def test_after_a_rivals_long_silence_the_assigned_worker_claims_again() -> None:
+    world = await World().live(0)
+    world.broker.append(ORDERS, 0, a_claim())
+    await world.run(1)
+    assert not world.engine.gates[0]
+    await world.run(8)
+    assert world.engine.gates[0]
+    assert len(world.broker.claims()) == 3
+
+
+async def test_a_ghost_of_our_own_claims_makes_us_claim_again() -> None:
+    """An old claim that lands late replaces the epoch that we send under: orders in between would not count."""
+    world = await World().live(0)
+    shard = world.worker.shards[0]
+    world.broker.append(ORDERS, 0, a_claim(shard.nonces[0], "w-1"))
+    world.engine.under["a"] = 0
+    await world.pump()
+    assert world.engine.gates[0]
+    assert shard.fence == len(world.broker.claims()) - 1
+    assert [order.epoch for order in world.broker.valid_orders()] == [shard.fence]
+
+
+async def test_a_claim_is_renewed_every_minute() -> None:
+    world = await World().live(0)
+    await world.clock.advance(59, step=0.4)
+    assert len(world.broker.claims()) == 1
+    await world.run(2)
+    assert len(world.broker.claims()) == 2
+    assert world.engine.gates[0]
+
+
+async def test_while_a_claim_is_renewed_nothing_is_decided_under_the_old_one() -> None:
+    world = await World().live(0)
+    world.worker._ownership.claim(world.worker.shards[0])
+    world.engine.under["a"] = 0
+    await breathe()
+    assert world.broker.valid_orders() == []
+    await world.pump()
+    assert [order.epoch for order in world.broker.valid_orders()] == [1]
+
+
+async def test_two_workers_that_both_believe_to_own_a_shard_issue_one_valid_order() -> None:
+    first = await World().live(0)
+    second = await World(clock=first.clock, broker=first.broker, table=first.table, instance="w-2").live(0)
+    first.engine.under["a"] = second.engine.under["a"] = 0
+    await first.worker.fold_broadcast([first.price()])  # has not read the second one's claim
+    await second.worker.fold_broadcast([second.price()])
+    for _ in range(10):
+        await breathe()
+        await second.pump()
+        await first.pump()
+    orders = [m for m in first.broker.messages(ORDERS) if hasattr(m, "order_id")]
+    assert len(orders) == 2
+    assert [order.epoch for order in first.broker.valid_orders()] == [second.worker.shards[0].fence]
+    assert Reason.FENCED in first.worker.shards[0].reasons
+
+
+async def test_below_the_logs_start_the_shard_is_refused_and_the_others_go_on() -> None:
+    table = FakeTable()
+    world = World(table=table)
+    table.offsets[1] = dict.fromkeys(
+        ("accounts", "fills", "transfers", "order-events", "account-statements", ORDERS), 0
+    )
+    table.epochs[1] = table.claims[1] = 0
+    world.broker.begin["fills", 1] = 7
+    await world.start(0, 1)
+    await world.pump()
+    assert world.worker.shards[1].reasons >= {Reason.REFUSED}
+    assert "shard_refused" in world.meter.alarms
+    assert world.engine.gates == {0: True, 1: False, 2: False, 3: False}
+
+
+async def test_a_truncated_log_is_refused() -> None:
+    table = FakeTable()
+    table.offsets[0] = dict.fromkeys(
+        ("accounts", "fills", "transfers", "order-events", "account-statements", ORDERS), 9
+    )
+    table.epochs[0] = table.claims[0] = 3
+    world = await World(table=table).start(0)
+    assert Reason.REFUSED in world.worker.shards[0].reasons
+
+
+async def test_a_new_shard_starts_where_the_log_starts() -> None:
+    world = World()
+    for _ in range(7):
+        world.fill("a")
+    world.broker.begin["fills", 0] = 5
+    await world.live(0)
+    assert world.engine.fills["a"] == 2
+
+
+async def test_redis_being_away_delays_the_start_and_nothing_else() -> None:
+    world = World()
+    world.table.failing = "away"
+    await world.start(0)
+    await world.run(1)
+    assert world.broker.claims() == []
+    world.table.failing = None
+    await world.run(5)
+    assert world.engine.gates[0]
