@@ -12,8 +12,9 @@ from services.engine.facts import unpark
 from services.engine.instruments import asset_of, immutable_changes, spec_of
 from services.engine.market import Multiplier
 from services.engine.search import Search
+from services.engine.sequences import GAP, forget_gap
 
-ALL = "all"
+ALL, EVERYTHING = "all", "*"
 
 
 class Broadcasts:
@@ -22,7 +23,7 @@ class Broadcasts:
     def __init__(self, context: Context, search: Search) -> None:
         self._context = context
         self._search = search
-        self._coming: dict[str, tuple[RiskParameters, tuple[int, int]]] = {}
+        self._coming: dict[str, list[tuple[RiskParameters, tuple[int, int]]]] = {}
         self._halts: dict[tuple[str, str], int | None] = {}  # scope, target -> expires_ms
 
     def fold_instrument(self, message: Instrument, record: Record) -> Refusal | None:
@@ -34,7 +35,7 @@ class Broadcasts:
         market.messages[message.instrument] = message
         market.refresh_limits(message.instrument)
         cost = spec.taker_fee_rate + context.settings.expected_slippage
-        if spec.option is None and 0 < spec.tiers[0].maintenance_rate <= cost:
+        if spec.option is None and spec.tiers[0].maintenance_rate <= cost:
             context.alarm(
                 AlarmName.CANNOT_PAY_OWN_CLOSE, "the first tier is not above taker fee and expected slippage",
                 instrument=message.instrument,
@@ -64,27 +65,23 @@ class Broadcasts:
         if verdict == "accepted":
             self._touch(self._search.moved(tick.instrument))
         elif verdict == "future":
-            context.alarm(
-                AlarmName.PRICE_FROM_FUTURE, f"{tick.ts_ms - record.timestamp_ms} ms ahead", instrument=tick.instrument
-            )
+            ahead_ms = tick.ts_ms - record.timestamp_ms
+            context.alarm(AlarmName.PRICE_FROM_FUTURE, f"{ahead_ms} ms ahead", instrument=tick.instrument)
         elif verdict == "full":
-            return Refusal(
-                Reason.TOO_MANY_PRICES, f"{context.settings.max_prices} price ids are known, {tick.instrument} is not"
-            )
-        elif verdict == "pending":
+            known = f"{context.settings.max_prices} price ids are known, {tick.instrument} is not"
+            return Refusal(Reason.TOO_MANY_PRICES, known)
+        elif verdict == "jump":
             self._watch(tick)
+        elif verdict == "pending":
+            self.price_due(tick.instrument)
         return None
 
     def _watch(self, tick: Price) -> None:
-        state = self._context.market.book.state(tick.instrument)
-        assert state is not None, "a price that was just updated has a state"
-        assert state.pending is not None, "a pending verdict leaves a pending jump"
-        if state.pending.tick is not tick or state.pending.started_ms != tick.ts_ms:
-            return  # not its first tick
         settings = self._context.settings
-        self._context.timers.at(state.pending.started_ms + settings.confirm_ms, "price", tick.instrument)
-        self._context.timers.at(state.pending.started_ms + settings.confirm_max_ms, "price", tick.instrument)
+        self._context.timers.at(tick.ts_ms + settings.confirm_ms, "price", tick.instrument)
+        self._context.timers.at(tick.ts_ms + settings.confirm_max_ms, "price", tick.instrument)
         self._context.alarm(AlarmName.PRICE_UNCONFIRMED, f"jump to {tick.mark_price}", instrument=tick.instrument)
+        self.price_due(tick.instrument)
 
     def price_due(self, price_id: str) -> None:
         """Time alone may confirm a pending jump."""
@@ -100,7 +97,7 @@ class Broadcasts:
         self._touch(self._search.moved(price_id))
 
     def fold_risk(self, message: RiskParameters, record: Record) -> Refusal | None:
-        self._coming[message.instrument] = (message, (record.partition, record.offset))
+        self._coming.setdefault(message.instrument, []).append((message, (record.partition, record.offset)))
         if message.effective_ms <= self._context.time_ms:
             self.multiplier_due(message.instrument)
         else:
@@ -108,12 +105,18 @@ class Broadcasts:
         return None
 
     def multiplier_due(self, instrument: str) -> None:
-        found = self._coming.get(instrument)
-        if found is None or found[0].effective_ms > self._context.time_ms:
+        """The record with the largest `effective_ms` that is not in the future holds; of equal ones the last."""
+        coming, now = self._coming.get(instrument, []), self._context.time_ms
+        due = sorted((each for each in coming if each[0].effective_ms <= now), key=lambda each: each[0].effective_ms)
+        present = self._context.market.multipliers.get(instrument)
+        self._coming[instrument] = [each for each in coming if each[0].effective_ms > now]
+        if not due or (present is not None and due[-1][0].effective_ms < present.effective_ms):
             return
-        message, place = self._coming.pop(instrument)
+        message, place = due[-1]
         variance = None if message.variance is None else parse(message.variance)
-        self._context.market.multipliers[instrument] = Multiplier(parse(message.multiplier), variance, place)
+        self._context.market.multipliers[instrument] = Multiplier(
+            parse(message.multiplier), variance, message.effective_ms, place
+        )
         self._touch(self._search.holders(instrument))
 
     def fold_control(self, control: Control, _record: Record) -> Refusal | None:
@@ -138,7 +141,7 @@ class Broadcasts:
 
     def _apply_halts(self, scope: str, target: str) -> None:
         market = self._context.market
-        market.halted_all = any(halted == ALL for halted, _ in self._halts)
+        market.halted_all = (ALL, EVERYTHING) in self._halts
         market.halted = {name for halted, name in self._halts if halted == "instrument"}
         market.halted_accounts = {name for halted, name in self._halts if halted == "account"}
         if scope == "instrument":
@@ -161,14 +164,12 @@ class Broadcasts:
             account = context.accounts.get(name)
             if account is None:
                 continue
-            account.doubts = {
-                key: doubt for key, doubt in account.doubts.items() if not settled(doubt.topic, doubt.offset)
-            }
             context.mark_dirty(account, "")
             for bucket in account.buckets.values():
-                bucket.doubts = {
-                    key: doubt for key, doubt in bucket.doubts.items() if not settled(doubt.topic, doubt.offset)
-                }
+                before = bucket.doubts
+                bucket.doubts = {key: doubt for key, doubt in before.items() if not settled(doubt.topic, doubt.offset)}
+                if GAP in before and GAP not in bucket.doubts:
+                    forget_gap(account)
                 context.touch(account, bucket)
 
     def _touch(self, keys: Iterable[BucketKey]) -> None:

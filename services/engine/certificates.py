@@ -12,7 +12,7 @@ from typing import Final
 from services.contracts.decimals import ONE
 from services.engine.bounds import Bounds, Interval, Sheet
 from services.engine.context import BucketKey, Context
-from services.engine.lifecycle import BADNESS
+from services.engine.lifecycle import GOODNESS
 from services.engine.search import FullScan
 from services.engine.state import Account, Bucket
 from services.engine.valuation import Valuation, is_liquidatable
@@ -145,7 +145,7 @@ class Certificates(FullScan):
     def _thresholds(self, bucket: Bucket, maintenance: float, initial: float) -> list[float]:
         s = self._context.settings
         found = [0.0, maintenance]
-        if bucket.status in BADNESS:
+        if bucket.status in GOODNESS:
             found += [
                 maintenance * _over(s.reduce_only_buffer),
                 initial * _over(s.margin_call_buffer),
@@ -167,7 +167,7 @@ class Certificates(FullScan):
             and equity < self._watch.lowest_e18 / E18_FLOAT
         ):
             return False
-        if bucket.orders or bucket.doubts or bucket.status == "dirty":
+        if bucket.doubts or any(order.is_open for order in bucket.orders.values()):
             return True  # the status follows from those alone
         if bucket.status == "liquidating":
             return highest < bounds.maintenance[0] * _over(s.hysteresis) - error

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from services.engine.effects import Alarm, AlarmName, Cause, Effect
+from services.contracts.messages import AccountStatement
+from services.contracts.records import Record
+from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect
 from services.engine.market import Market
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
@@ -27,10 +29,14 @@ class Context:
         self.gates: dict[int, bool] = {}
         self.dirty: dict[int, set[str]] = {}
         self.cause = Cause(TIMER_CAUSE, 0, 0)
+        self.dead_letters: list[DeadLetter] = []
         self.effects: list[Effect] = []
         self.touched: dict[BucketKey, None] = {}
         self.records: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.unanswered: dict[tuple[str, str, str], None] = {}  # orders that are due to be sent again
+        self.read: dict[tuple[str, int], int] = {}  # topic, partition -> offset applied last
+        self.statements: list[tuple[Record, AccountStatement]] = []  # that wait for what they cover to be read
         self.duplicates = 0
         self.void_orders = 0
 
@@ -39,6 +45,11 @@ class Context:
 
     def gate_is_open(self, partition: int) -> bool:
         return self.gates.get(partition, self.gates_open)
+
+    def may_order(self, account: Account) -> bool:
+        """Whether neither a gate nor a halt forbids orders for the account."""
+        halted = self.market.halted_all or account.account in self.market.halted_accounts
+        return self.gate_is_open(account.partition) and not halted
 
     def touch(self, account: Account, bucket: Bucket) -> None:
         """Have the bucket reviewed, and its row written."""
@@ -50,10 +61,11 @@ class Context:
         self.dirty.setdefault(account.partition, set()).add(f"{account.account}|{bucket}")
 
     def alarm(self, name: AlarmName, detail: str, *, account: str = "", bucket: str = "", instrument: str = "") -> None:
+        known = self.accounts.get(account)
         self.effects.append(
             Alarm(
                 cause=self.cause, name=name, account=account, bucket=bucket, instrument=instrument, detail=detail,
-                ts_ms=self.time_ms,
+                ts_ms=self.time_ms if known is None else self.now_of(known),
             )
         )  # fmt: skip
 

@@ -1,21 +1,21 @@
 """From the level to orders: a bucket that is liquidatable now, and still is when its open orders fill, is closed just enough."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
 from services.contracts.decimals import ONE
-from services.engine.closing import Close, limit_price, order_of_closing, quantity_to_close, round_price
+from services.engine.closing import Close, limit_price, order_of_closing, quantity_to_close, round_price, worst_price
 from services.engine.context import Context
-from services.engine.doubts import is_certain
+from services.engine.conversion import conversion
+from services.engine.doubts import Judge
 from services.engine.order_writing import OrderWriter
-from services.engine.orders import next_attempt
-from services.engine.portfolio_closing import portfolio_close
+from services.engine.orders import earlier_orders, next_attempt
+from services.engine.portfolio_closing import portfolio_quantity
 from services.engine.projection import project
-from services.engine.state import Account, Bucket, Position
-from services.engine.valuation import Leg, Valuation, is_liquidatable
+from services.engine.state import Account, Bucket, PositionKey
+from services.engine.valuation import Leg, Valuation
 from services.engine.valuer import Valuer
-from services.engine.worth import Holdings, Incomplete
+from services.engine.worth import E36, Holdings, Incomplete
 
 TRADABLE: Final = frozenset({"trading", "cancel_only"})
 
@@ -26,32 +26,36 @@ class Decider:
     def __init__(self, context: Context, valuer: Valuer) -> None:
         self._context = context
         self._valuer = valuer
+        self._judge = Judge(context, valuer)
         self._writer = OrderWriter(context, valuer)
         self.resend = self._writer.resend
 
     def decide(self, account: Account, bucket: Bucket, valuation: Valuation) -> None:
         """Emit every order that the bucket needs now, given its valuation."""
-        if not self._is_liquidatable(valuation) or self._is_blocked(account, bucket):
+        if not self._judge.breaches(valuation) or self._is_blocked(account, bucket):
             return
-        if not is_certain(self._context, self._valuer, account, bucket):
+        if not self._judge.is_certain(account, bucket):
             return
-        while self._decide_one(account, bucket, valuation):
-            pass
-
-    def _is_liquidatable(self, valuation: Valuation) -> bool:
-        return is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
+        passed: set[PositionKey] = set()
+        found = 0
+        while (leg_and_close := self._next(account, bucket, passed)) is not None:
+            leg, close = leg_and_close
+            passed.add(leg)
+            if close is not None:
+                self._writer.issue(account, bucket, valuation, close)
+                found += 1
+        if not found and not bucket.positions and not any(order.is_open for order in bucket.orders.values()):
+            close = conversion(self._context, account, bucket, valuation)
+            if close is not None:
+                self._writer.issue(account, bucket, valuation, close)
 
     def _is_blocked(self, account: Account, bucket: Bucket) -> bool:
         """Whether a gate, a halt or an unsettled account forbids any decision now; a wait gets its timer."""
-        context, market = self._context, self._context.market
-        if (
-            not context.gate_is_open(account.partition)
-            or market.halted_all
-            or account.account in market.halted_accounts
-        ):
+        context = self._context
+        if not context.may_order(account):
             return True
-        if account.sequence_ahead or account.parked:
-            return True
+        if account.sequences:
+            return account.has_gap
         if account.touched_ms is None:
             return False
         settled_ms = account.touched_ms + context.settings.account_settle_ms
@@ -60,92 +64,69 @@ class Decider:
         context.timers.at(settled_ms, "bucket", account.account, bucket.name)
         return True
 
-    def _decide_one(self, account: Account, bucket: Bucket, valuation: Valuation) -> bool:
-        """One more order, if the projected bucket needs one and a position can be closed."""
+    def _next(
+        self, account: Account, bucket: Bucket, passed: set[PositionKey]
+    ) -> tuple[PositionKey, Close | None] | None:
+        """The next position to look at and the order that it needs, if the projected bucket still needs one."""
         holdings = project(bucket, self._context.market)
         projected = self._valuer.value(account, holdings, self._context.now_of(account))
-        if isinstance(projected, Incomplete) or not self._is_liquidatable(projected):
-            return False
-        candidates = list(self._closable(account, bucket, projected))
-        close = self._choose(account, bucket, projected, holdings, candidates)
-        if close is None and not projected.legs and not bucket.orders:
-            close = self._conversion(bucket, projected)
-        if close is None:
-            return False
-        self._writer.issue(account, bucket, valuation, close)
-        return True
-
-    def _closable(self, account: Account, bucket: Bucket, projected: Valuation) -> Iterator[Leg]:
-        """Positions that an order may close now, in the order in which they are to be closed."""
-        context, now = self._context, self._context.now_of(account)
-        busy = {(order.instrument, order.position_side) for order in bucket.orders.values()}
-        for leg in order_of_closing(projected, context.settings):
-            if leg.key not in busy and leg.spec.status in TRADABLE and context.market.grade(leg.key[0], now) == "valid":
-                yield leg
-
-    def _choose(
-        self, account: Account, bucket: Bucket, projected: Valuation, holdings: Holdings, candidates: list[Leg]
-    ) -> Close | None:
-        context = self._context
-        if not candidates:
+        if isinstance(projected, Incomplete) or not self._judge.is_liquidatable(account, holdings, projected):
+            return None
+        busy = {(order.instrument, order.position_side) for order in bucket.orders.values() if order.is_open} | passed
+        legs = [
+            leg
+            for leg in order_of_closing(projected, self._context.settings)
+            if leg.key not in busy and self._may_close(account, leg)
+        ]
+        if not legs:
             return None
         if account.margin_mode == "portfolio":
-            chosen = portfolio_close(account, holdings, candidates, self._valuer, context)
+            chosen = portfolio_quantity(account, holdings, legs, self._valuer, self._context)
             if chosen is None:
                 return None
             leg, quantity = chosen
         else:
-            leg = candidates[0]
-            quantity = quantity_to_close(leg, projected, context.market, context.settings)
+            leg = legs[0]
+            quantity = quantity_to_close(leg, projected, self._context.market, self._context.settings)
+        return leg.key, self._close(account, bucket, (holdings, projected), leg, quantity)
+
+    def _may_close(self, account: Account, leg: Leg) -> bool:
+        valid = self._context.market.grade(leg.key[0], self._context.now_of(account)) == "valid"
+        return valid and leg.spec.status in TRADABLE
+
+    def _close(
+        self, account: Account, bucket: Bucket, projection: tuple[Holdings, Valuation], leg: Leg, quantity: int
+    ) -> Close | None:
+        """The order for `quantity` of the position, or for all of it at the bankruptcy price if the market is no help any more."""
+        holdings, projected = projection
         bankruptcy = self._valuer.bankruptcy_price(account, holdings, leg.key)
         attempt, selling, held = next_attempt(bucket, leg.key[0]), leg.position.quantity > 0, abs(leg.position.quantity)
-        if self._must_be_taken_over(account, bucket, projected, leg, bankruptcy):
+        earlier = earlier_orders(bucket, leg.key[0])
+        if self._must_be_taken_over(account, bucket, projected, leg, earlier):
             price = Fraction(leg.mark, ONE) if bankruptcy is None else bankruptcy
             limit = round_price(price, leg.spec, up=selling)
-            missing = max(0, -projected.equity_e18())
             stage = "adl" if leg.spec.insurance_pool is None else "takeover"
-            return Close(leg=leg, quantity=held, limit=limit, stage=stage, attempt=attempt, missing=missing)
+            return Close(leg=leg, quantity=held, limit=limit, stage=stage, attempt=attempt)
+        if not quantity:
+            return None
         whole = quantity == held
-        worst = bankruptcy if whole and len(holdings.positions) == 1 else None
-        limit = limit_price(leg, quantity, attempt, projected, worst, context.market, context.settings)
+        is_last = whole and len(holdings.positions) == 1
+        worst = bankruptcy if is_last else worst_price(leg, quantity, projected, self._context.market)
+        price = limit_price(leg, earlier, projected, self._context.market, self._context.settings)
+        if worst is not None:
+            price = max(price, worst) if selling else min(price, worst)
+        limit = round_price(price, leg.spec, up=selling)
         return Close(leg=leg, quantity=quantity, limit=limit, stage="full" if whole else "partial", attempt=attempt)
 
     def _must_be_taken_over(
-        self, account: Account, bucket: Bucket, projected: Valuation, leg: Leg, bankruptcy: Fraction | None
+        self, account: Account, bucket: Bucket, projected: Valuation, leg: Leg, earlier: int
     ) -> bool:
-        """The mark is past the bankruptcy price, or the market had its chances."""
-        settings, mark = self._context.settings, Fraction(leg.mark, ONE)
-        if projected.equity < 0:
+        """The mark is at or past the bankruptcy price (E - taker·N <= 0), or ordinary orders have had their chances."""
+        settings = self._context.settings
+        fee = leg.notional * leg.spec.taker_fee_rate * leg.settle_price * E36 // ONE
+        if projected.equity <= fee:
             return True
-        if bankruptcy is not None and (mark <= bankruptcy if leg.position.quantity > 0 else mark >= bankruptcy):
+        if earlier >= settings.max_attempts:
             return True
         since = bucket.distress_since_ms
-        waited = since is not None and self._context.now_of(account) - since >= settings.max_unfilled_ms
-        return waited or bucket.distress_orders >= settings.max_attempts
-
-    def _conversion(self, bucket: Bucket, projected: Valuation) -> Close | None:
-        """Only debt and collateral are left: sell the collateral of the largest value that can be converted."""
-        market = self._context.market
-        choices = []
-        for asset, amount in bucket.balances.items():
-            record = market.assets.get(asset)
-            if (
-                amount <= 0
-                or record is None
-                or record.conversion_instrument is None
-                or projected.nets.get(asset, 0) <= 0
-            ):
-                continue
-            spec, mark = market.specs.get(record.conversion_instrument), market.marks.get(record.conversion_instrument)
-            if spec is not None and mark is not None:
-                choices.append((-amount * mark, asset, spec, mark))
-        if not choices:
-            return None
-        _, asset, spec, mark = min(choices, key=lambda choice: choice[:2])
-        amount = bucket.balances[asset]
-        leg = Leg((spec.instrument, "net"), spec, Position(amount, 0), mark, 0, 0, 0, 0, ONE)
-        worst = Fraction(mark, ONE) * (1 - Fraction(self._context.settings.distress_range, ONE))
-        limit = round_price(worst, spec, up=True)
-        return Close(
-            leg=leg, quantity=amount, limit=limit, stage="convert", attempt=next_attempt(bucket, spec.instrument)
-        )
+        return since is not None and self._context.now_of(account) - since >= settings.max_unfilled_ms

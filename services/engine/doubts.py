@@ -1,68 +1,74 @@
 """Whether a bucket is liquidatable under every reading of what is in doubt: the ledger's, and the prices'."""
 
 from services.engine.context import Context
-from services.engine.market import Overlay
 from services.engine.state import Account, Bucket, Doubt, Position
 from services.engine.valuation import Valuation, is_liquidatable
 from services.engine.valuer import Valuer, holdings_of
-from services.engine.worth import Holdings
+from services.engine.worth import Corner, Holdings, Incomplete, divides
 
 
-def is_certain(context: Context, valuer: Valuer, account: Account, bucket: Bucket) -> bool:
-    """True where no doubt could save the bucket. A doubt whose other reading nobody knows saves it."""
-    doubts = account.doubts_of(bucket)
-    if any(doubt.alternative is None for doubt in doubts):
-        return False
-    best = _best_prices(context, valuer, account, bucket)
-    if not doubts and not best:
+class Judge:
+    """Says whether a bucket is liquidatable beyond doubt."""
+
+    def __init__(self, context: Context, valuer: Valuer) -> None:
+        self._context = context
+        self._valuer = valuer
+
+    def breaches(self, valuation: Valuation) -> bool:
+        """At the marks as they are used."""
+        return is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
+
+    def is_liquidatable(self, account: Account, holdings: Holdings, valuation: Valuation) -> bool:
+        """At the marks, and, where one of them is doubtful, at the corner that favours the bucket too."""
+        if not self.breaches(valuation):
+            return False
+        corner = self._corner(account, holdings)
+        if corner is None:
+            return True
+        if any(not mark and divides(self._context.market.specs[key[0]]) for key, mark in corner.legs.items()):
+            return False  # an inverse short at a price of 0 is worth infinitely much
+        favoured = self._valuer.value(account, holdings, self._context.now_of(account), corner)
+        return isinstance(favoured, Valuation) and self.breaches(favoured)
+
+    def is_certain(self, account: Account, bucket: Bucket) -> bool:
+        """Liquidatable under every reading of the ledger; a doubt whose other reading nobody knows saves the bucket."""
+        if any(doubt.alternative is None for doubt in bucket.doubts.values()):
+            return False
+        readings = [holdings_of(bucket), *(_other_reading(bucket, doubt) for doubt in bucket.doubts.values())]
+        for reading in readings:
+            valuation = self._valuer.value(account, reading, self._context.now_of(account))
+            if isinstance(valuation, Incomplete) or not self.is_liquidatable(account, reading, valuation):
+                return False
         return True
-    readings = [
-        holdings_of(bucket),
-        *(_other_reading(bucket, [doubt]) for doubt in doubts),
-        _other_reading(bucket, doubts),
-    ]
-    marks, now = Overlay(context.market.marks, best), context.now_of(account)
-    valuations = [valuer.value(account, reading, now, marks) for reading in readings]
-    return all(
-        isinstance(valuation, Valuation) and is_liquidatable(valuation, at_equal=context.settings.liquidate_at_equal)
-        for valuation in valuations
-    )
+
+    def _corner(self, account: Account, holdings: Holdings) -> Corner | None:
+        """Long up, short down; an asset's price up or down with the sign of its net amount. None where no price is doubtful."""
+        market, now = self._context.market, self._context.now_of(account)
+        legs, assets = {}, {}
+        for key, position in holdings.positions.items():
+            if market.grade(key[0], now) != "valid":
+                low, high = market.book.interval(key[0], now)
+                legs[key] = high if position.quantity > 0 else low
+        for asset, record in market.assets.items():
+            price_id = record.price_instrument
+            if (
+                price_id is not None
+                and market.marks.get(price_id) is not None
+                and market.grade(price_id, now) != "valid"
+            ):
+                assets[asset] = market.book.interval(price_id, now)
+        return Corner(legs, assets) if legs or assets else None
 
 
-def _best_prices(context: Context, valuer: Valuer, account: Account, bucket: Bucket) -> dict[str, int]:
-    """For each doubtful price the end of its interval that favours the bucket."""
-    market, now = context.market, context.now_of(account)
-    best = {}
-    for price_id in valuer.dependencies(account, bucket):
-        if market.grade(price_id, now) == "valid" or market.marks.get(price_id) is None:
-            continue
-        low, high = market.book.interval(price_id, now)
-        best[price_id] = max(1, high if _gains_from_rise(context, bucket, price_id) else low)
-    return best
-
-
-def _gains_from_rise(context: Context, bucket: Bucket, price_id: str) -> bool:
-    """Long up, short down; collateral up, debt down."""
-    held = sum(position.quantity for key, position in bucket.positions.items() if key[0] == price_id)
-    if held:
-        return held > 0
-    assets = context.market.assets
-    priced = [
-        n for asset, n in bucket.balances.items() if asset in assets and assets[asset].price_instrument == price_id
-    ]
-    return sum(priced) >= 0
-
-
-def _other_reading(bucket: Bucket, doubts: list[Doubt]) -> Holdings:
-    """What the bucket would hold under the doubts' other readings."""
+def _other_reading(bucket: Bucket, doubt: Doubt) -> Holdings:
+    """What the bucket would hold under the doubt's other reading."""
     balances = dict(bucket.balances)
     positions = {key: Position(held.quantity, held.open_cost) for key, held in bucket.positions.items()}
-    for doubt in doubts:
-        for kind, name, amount in doubt.alternative or ():
-            if kind == "balance":
-                balances[name] = balances.get(name, 0) + amount
-                continue
-            instrument, _, side = name.rpartition("|")
-            held = positions.setdefault((instrument, side), Position(0, 0))
-            held.quantity += amount
+    for kind, name, amount in doubt.alternative or ():
+        if kind == "balance":
+            balances[name] = balances.get(name, 0) + amount
+            continue
+        instrument, _, side = name.rpartition("|")
+        held = positions.setdefault((instrument, side), Position(0, 0))
+        held.quantity += amount
     return Holdings(balances, {key: held for key, held in positions.items() if held.quantity})

@@ -21,8 +21,8 @@ from services.engine.broadcasts import Broadcasts
 from services.engine.certificates import Certificates
 from services.engine.context import TIMER_CAUSE, BucketKey, Context
 from services.engine.decisions import Decider
-from services.engine.effects import Cause, DeadLetter, Effect, Emit
-from services.engine.lifecycle import LEAVING, status_of
+from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
+from services.engine.lifecycle import DISTRESSED, status_of
 from services.engine.portfolio.preset import Preset
 from services.engine.rows import (
     AccountRow,
@@ -35,16 +35,19 @@ from services.engine.rows import (
     state_hash,
 )
 from services.engine.search import FullScan, Search
+from services.engine.sequences import alarm_gap
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
+from services.engine.statements import compare_statements
 from services.engine.valuation import Valuation, is_liquidatable
-from services.engine.valuer import Valuer, holdings_of
+from services.engine.valuer import Valuer
 from services.engine.views import view_of
 from services.engine.watch import EquityWatch
 from services.engine.worth import Incomplete
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}")
 STATES_TOPIC: Final = "account-states"
+STATUS_ALARMS: Final = {"dirty": AlarmName.BUCKET_DIRTY, "incomplete": AlarmName.BUCKET_INCOMPLETE}
 DOUBTFUL_TOPICS: Final = frozenset({"fills", "transfers", "order-events"})
 
 
@@ -71,6 +74,7 @@ class Engine:
             "accounts": lambda message, record: facts.fold_account(self._context, message, record),
             "fills": lambda message, record: facts.fold_fill(self._context, message, record),
             "transfers": lambda message, record: facts.fold_transfer(self._context, message, record),
+            "account-statements": lambda message, record: facts.fold_statement(self._context, message, record),
             "order-events": self._fold_order_event,
             "liquidation-orders": self._fold_liquidation_record,
         }
@@ -118,6 +122,9 @@ class Engine:
         for key in self._under:
             if self._context.accounts[key[0]].partition == partition:
                 self._context.touched[key] = None
+        for account in self._context.accounts.values():
+            if account.partition == partition and not account.known:
+                facts.become_provisional(self._context, account)
         return self._finish()
 
     def shut_gate(self, partition: int) -> None:
@@ -248,13 +255,11 @@ class Engine:
     def _begin(self, cause: Cause) -> None:
         self._context.cause = cause
         self._context.effects = []
+        self._context.dead_letters = []
 
     def _fold(self, record: Record) -> None:
         context = self._context
         context.records[record.topic] += 1
-        if record.topic in BROADCAST_TOPICS:
-            context.time_ms = max(context.time_ms, record.timestamp_ms)
-            context.market.places[record.topic] = (record.partition, record.offset)
         message = decode(record.topic, record.value)
         if isinstance(message, Refusal):
             self._refuse(record, message)
@@ -263,13 +268,19 @@ class Engine:
         fold = self._folds.get(record.topic)
         if fold is None:
             return  # topics that are only written, or whose reader is another service
+        if record.topic in BROADCAST_TOPICS:
+            context.time_ms = max(context.time_ms, record.timestamp_ms)
+            context.market.places[record.topic] = (record.partition, record.offset)
         refusal = self._misplaced(message, record) or fold(message, record)
         if refusal is not None:
             self._refuse(record, refusal)
+        if record.topic in ACCOUNT_TOPICS:
+            context.read[record.topic, record.partition] = record.offset
+            compare_statements(context)
 
     def _refuse(self, record: Record, refusal: Refusal) -> None:
         self._context.refused[refusal.reason] += 1
-        self._context.effects.insert(0, DeadLetter(cause=self._context.cause, record=record, refusal=refusal))
+        self._context.dead_letters.append(DeadLetter(cause=self._context.cause, record=record, refusal=refusal))
 
     def _misplaced(self, message: Any, record: Record) -> Refusal | None:
         """Another client's default partitioner is the usual cause of an account in a wrong partition."""
@@ -292,14 +303,16 @@ class Engine:
         count = self._context.settings.account_partitions
         if count is not None and partition_of(named.account, count) != record.partition:
             return
-        account = facts.account_of(self._context, named.account, record)
+        account = self._context.accounts.get(named.account)
+        if account is None:
+            account = facts.account_of(self._context, named.account, record)
         bucket = named.bucket
-        if bucket is None and account.known and record.topic == "fills":
-            bucket = named.instrument if account.margin_mode == "isolated" else facts.MAIN
+        if bucket is None and record.topic == "fills" and account.known and account.margin_mode == "isolated":
+            bucket = named.instrument
         facts.doubt_refused(self._context, account, bucket, refusal, record)
 
     def _fold_order_event(self, event: OrderEvent, record: Record) -> Refusal | None:
-        account = facts.account_of(self._context, event.account, record)
+        account = facts.account_of(self._context, event.account, record, event.account_sequence)
         bucket = account.bucket(event.bucket)
         orders.fold_event(self._context, account, bucket, event)
         self._context.touch(account, bucket)
@@ -330,7 +343,7 @@ class Engine:
         elif kind in ("account", "gap"):
             account = context.accounts.get(subject[0])
             if account is not None:
-                (facts.become_provisional if kind == "account" else facts.alarm_gap)(context, account)
+                (facts.become_provisional if kind == "account" else alarm_gap)(context, account)
         else:
             found = context.find((subject[0], subject[1]))
             if found is not None:
@@ -343,54 +356,76 @@ class Engine:
         elif kind == "reserve":
             orders.doubt_unfilled_reserve(context, account, bucket, order_id)
         else:
-            order = bucket.orders.get(order_id)
-            if order is None or order.terminal:
-                return
-            if context.now_of(account) >= orders.answer_due_ms(context, order):
-                self._decider.resend(account, bucket, order)
-            context.timers.at(orders.answer_due_ms(context, order), "order", account.account, bucket.name, order_id)
+            context.unanswered[account.account, bucket.name, order_id] = None
 
     # -- reviewing -------------------------------------------------------------------------------------------------
 
     def _finish(self) -> list[Effect]:
-        """Value every touched bucket, then settle those with something to say, worst first."""
+        """Send unanswered orders again; value every touched bucket; decide worst first; then tell changes of status."""
         context = self._context
+        self._resend()
         acute: list[tuple[Account, Bucket, Valuation | Incomplete]] = []
         for key in sorted(context.touched):
             found = context.find(key)
             if found is not None and (valuation := self._review(*found)) is not None:
                 acute.append((*found, valuation))
         context.touched.clear()
-        if len(acute) > 1:
-            acute.sort(key=lambda each: self._distance(*each))
-        for account, bucket, valuation in acute:
-            self._settle(account, bucket, valuation)
-        return context.effects
+        breached = [(a, b, v) for a, b, v in acute if isinstance(v, Valuation) and self._is_under(v)]
+        if len(breached) > 1:
+            breached.sort(key=lambda each: self._urgency(*each))
+        for account, bucket, valuation in breached:
+            self._decider.decide(account, bucket, valuation)
+        for account, bucket, outcome in acute:
+            self._settle(account, bucket, outcome)
+        return [*context.dead_letters, *context.effects]
+
+    def _resend(self) -> None:
+        """Orders whose answer is overdue, once neither gate nor halt forbids it; the next wait is twice as long."""
+        context = self._context
+        for subject in sorted(context.unanswered):
+            found = context.find(subject[:2])
+            order = None if found is None else found[1].orders.get(subject[2])
+            if found is None or order is None or order.terminal or order.content is None:
+                del context.unanswered[subject]
+                continue
+            account, bucket = found
+            due_ms = orders.answer_due_ms(context, order)
+            if context.now_of(account) >= due_ms:
+                if not context.may_order(account):
+                    continue
+                self._decider.resend(account, bucket, order)
+                due_ms = orders.answer_due_ms(context, order)
+            del context.unanswered[subject]
+            context.timers.at(due_ms, "order", *subject)
+
+    def _is_under(self, valuation: Valuation) -> bool:
+        return is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
 
     def _review(self, account: Account, bucket: Bucket) -> Valuation | Incomplete | None:
         """The bucket's valuation if its status or a decision is due; None, and a new place in the index, if nothing is."""
         context, key = self._context, (account.account, bucket.name)
-        valuation = self._valuer.value(account, holdings_of(bucket), context.now_of(account))
-        under = isinstance(valuation, Valuation) and is_liquidatable(
-            valuation, at_equal=context.settings.liquidate_at_equal
-        )
+        valuation = self._valuer.value_bucket(account, bucket, context.now_of(account))
+        under = isinstance(valuation, Valuation) and self._is_under(valuation)
         if under:
             self._under[key] = None
         else:
             self._under.pop(key, None)
         if self._watch is not None and isinstance(valuation, Valuation):
             self._watch.note(key, valuation.equity_e18())
-        if under or status_of(account, bucket, valuation, context.settings) != bucket.status:
+        if account.known and (under or status_of(bucket, valuation, context.settings) != bucket.status):
             return valuation
-        self._search.place(account, bucket, valuation, self._valuer.dependencies(account, bucket))
+        self._place(account, bucket, valuation)
         return None
 
     def _settle(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
-        if isinstance(valuation, Valuation):
-            self._decider.decide(account, bucket, valuation)
-        status = status_of(account, bucket, valuation, self._context.settings)
+        status = status_of(bucket, valuation, self._context.settings)
         if status != bucket.status:
             self._change_status(account, bucket, status, valuation)
+        if status not in DISTRESSED:
+            bucket.distress_since_ms, bucket.distress_orders, bucket.defaulted = None, {}, False
+        self._place(account, bucket, valuation)
+
+    def _place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
         self._search.place(account, bucket, valuation, self._valuer.dependencies(account, bucket))
 
     def _change_status(self, account: Account, bucket: Bucket, status: str, valuation: Valuation | Incomplete) -> None:
@@ -406,8 +441,8 @@ class Engine:
             detail=valuation.missing if isinstance(valuation, Incomplete) else None, ts_ms=context.now_of(account),
         )  # fmt: skip
         bucket.status = status
-        if status not in LEAVING:
-            bucket.distress_since_ms, bucket.distress_orders = None, 0
+        if status in STATUS_ALARMS:
+            context.alarm(STATUS_ALARMS[status], message.detail or "", account=account.account, bucket=bucket.name)
         context.mark_dirty(account, bucket.name)
         context.effects.append(
             Emit(
@@ -416,17 +451,13 @@ class Engine:
             )
         )  # fmt: skip
 
-    def _distance(
-        self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete
-    ) -> tuple[int, Fraction, str, str]:
-        """Sort key: worst first by equity over what one sigma moves it, ties by id; what cannot be valued last."""
-        if isinstance(valuation, Incomplete):
-            return 2, Fraction(0), account.account, bucket.name
+    def _urgency(self, account: Account, bucket: Bucket, valuation: Valuation) -> tuple[int, Fraction, str, str]:
+        """Sort key: worst first by equity over what one sigma moves it, debt without positions before all; ties by id."""
         moves = sum(leg.notional * leg.settle_price * self._context.market.sigma(leg.key[0]) for leg in valuation.legs)
         if not moves:
-            return 1, Fraction(0), account.account, bucket.name
+            return (0 if valuation.equity < 0 else 2), Fraction(0), account.account, bucket.name
         # equity is in 1/(E108·D), notional·price·sigma in 1/(E90·D): the common factor does not change the order.
-        return 0, Fraction(valuation.equity, moves), account.account, bucket.name
+        return 1, Fraction(valuation.equity, moves), account.account, bucket.name
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):

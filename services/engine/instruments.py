@@ -132,23 +132,22 @@ def _option_rates(margin: OptionMargin) -> tuple[int, int, int, int]:
 def _tiers(message: Instrument) -> tuple[Tier, ...]:
     """Tiers with derived deductions c_i = c_(i-1) + L_i·(m_i - m_(i-1)); a tier's own deduction replaces its c_i."""
     tiers: list[Tier] = []
-    derived_maintenance = derived_initial = 0
-    previous = (0, 0)
-    for number, tier in enumerate(message.margin_tiers):
+    for tier in message.margin_tiers:
         floor, maintenance = parse(tier.notional_floor), parse(tier.maintenance_margin_rate)
         initial = maintenance if tier.initial_margin_rate is None else parse(tier.initial_margin_rate)
-        if number:
-            derived_maintenance += floor * (maintenance - previous[0])
-            derived_initial += floor * (initial - previous[1])
-        previous = (maintenance, initial)
+        below = tiers[-1] if tiers else Tier(0, maintenance, 0, initial, 0)
         own_maintenance, own_initial = tier.maintenance_deduction, tier.initial_deduction
         tiers.append(
             Tier(
                 floor,
                 maintenance,
-                derived_maintenance if own_maintenance is None else parse(own_maintenance) * ONE,
+                below.maintenance_deduction + floor * (maintenance - below.maintenance_rate)
+                if own_maintenance is None
+                else parse(own_maintenance) * ONE,
                 initial,
-                derived_initial if own_initial is None else parse(own_initial) * ONE,
+                below.initial_deduction + floor * (initial - below.initial_rate)
+                if own_initial is None
+                else parse(own_initial) * ONE,
             )
         )
     return tuple(tiers)

@@ -38,6 +38,7 @@ class Multiplier(Struct, frozen=True):
 
     value: int
     variance: int | None
+    effective_ms: int
     offset: tuple[int, int]
 
 
@@ -77,14 +78,15 @@ class Market:
         return None if asset == valuation_asset or record is None else record.price_instrument
 
     def refresh_limits(self, price_id: str) -> None:
-        """An instrument's own limits hold for its id; else those of the collateral that it prices."""
+        """An instrument's own limits hold for its id; else the strictest of the collateral that it prices."""
         spec = self.specs.get(price_id)
         if spec is not None:
-            self.book.limits[price_id] = Limits(spec.max_price_age_ms, spec.max_price_move)
+            self.book.limits[price_id] = Limits(spec.max_price_age_ms, spec.max_price_move, spec.option is not None)
             return
-        for asset in self.assets.values():
-            if asset.price_instrument == price_id:
-                self.book.limits[price_id] = Limits(asset.max_price_age_ms, asset.max_price_move)
+        priced = [asset for asset in self.assets.values() if asset.price_instrument == price_id]
+        ages = [asset.max_price_age_ms for asset in priced if asset.max_price_age_ms is not None]
+        moves = [asset.max_price_move for asset in priced if asset.max_price_move is not None]
+        self.book.limits[price_id] = Limits(min(ages, default=None), min(moves, default=None))
 
     def grade(self, price_id: str, now_ms: int) -> str:
         """The price's grade with halts: engine.md "Price grades"."""

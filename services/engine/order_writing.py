@@ -20,6 +20,7 @@ from services.engine.valuer import Valuer, holdings_of
 
 ORDERS_TOPIC: Final = "liquidation-orders"
 DEFAULTS_TOPIC: Final = "defaults"
+TAKEN_OVER: Final = frozenset({"takeover", "adl"})
 
 
 class OrderWriter:
@@ -30,7 +31,7 @@ class OrderWriter:
         self._valuer = valuer
 
     def issue(self, account: Account, bucket: Bucket, valuation: Valuation, close: Close) -> None:
-        """Make the close an open order of the bucket and emit it; a takeover that leaves a deficit is a default too."""
+        """Make the close an open order of the bucket and emit it; the first takeover below zero fixes what is missing."""
         now = self._context.now_of(account)
         leg, order_id = close.leg, id_of_order(account.account, bucket.name, close.leg.key[0], close.attempt)
         side = "sell" if leg.position.quantity > 0 else "buy"
@@ -41,15 +42,15 @@ class OrderWriter:
         assert isinstance(projected, Valuation), "less of a bucket that can be valued can be valued"
         order = self._order(account, bucket, close, open_order, (valuation, projected))
         bucket.orders[order_id] = open_order_of(order)
-        if close.missing:
-            self._emit(DEFAULTS_TOPIC, account, self._default(account, bucket, close, order))
-        self._emit(ORDERS_TOPIC, account, order)
+        self._emit(ORDERS_TOPIC, account, order, account.partition)
+        if close.stage in TAKEN_OVER and valuation.equity < 0 and not bucket.defaulted:
+            bucket.defaulted = True
+            self._emit(DEFAULTS_TOPIC, account, self._default(account, bucket, close, order, valuation), None)
 
     def resend(self, account: Account, bucket: Bucket, order: OpenOrder) -> None:
         """Nobody answered: the same id and content again, with a fresh validity."""
         context, now = self._context, self._context.now_of(account)
-        if order.terminal or order.content is None or not context.gate_is_open(account.partition):
-            return
+        assert order.content is not None, "only an order that was issued can be sent again"
         order.resends += 1
         context.mark_dirty(account, bucket.name)
         context.alarm(
@@ -57,9 +58,9 @@ class OrderWriter:
             bucket=bucket.name, instrument=order.instrument,
         )  # fmt: skip
         epoch, valid_until_ms = context.epochs.get(account.partition, 0), now + context.settings.order_ttl_ms
-        self._emit(
-            ORDERS_TOPIC, account, structs.replace(order.content, epoch=epoch, valid_until_ms=valid_until_ms, ts_ms=now)
-        )
+        again = structs.replace(order.content, epoch=epoch, valid_until_ms=valid_until_ms, ts_ms=now)
+        order.content, order.valid_until_ms = again, valid_until_ms
+        self._emit(ORDERS_TOPIC, account, again, account.partition)
 
     def _order(
         self, account: Account, bucket: Bucket, close: Close, order: OpenOrder, numbers: tuple[Valuation, Valuation]
@@ -78,7 +79,7 @@ class OrderWriter:
             reduce_only=True, cancel_resting="instrument" if account.margin_mode == "isolated" else "bucket", block_opening=True,
             valid_until_ms=order.issued_ms + self._context.settings.order_ttl_ms,
             trigger="negative_equity" if valuation.equity < 0 else "maintenance_breach", attempt=close.attempt,
-            position_quantity=to_text(leg.position.quantity), mark_price=to_text(leg.mark),
+            position_quantity=to_text(held.quantity if (held := bucket.positions.get(leg.key)) else 0), mark_price=to_text(leg.mark),
             liquidation_price=liquidation, bankruptcy_price=bankruptcy,
             equity=to_text(valuation.equity_e18()), maintenance_margin=to_text(valuation.requirement_e18(valuation.maintenance)),
             projected_equity=to_text(projected.equity_e18()),
@@ -101,24 +102,18 @@ class OrderWriter:
             controls=_place(market.places.get("controls")), risk_parameters=_place(market.places.get("risk-parameters")),
         )  # fmt: skip
 
-    def _default(self, account: Account, bucket: Bucket, close: Close, order: Order) -> Default:
+    def _default(self, account: Account, bucket: Bucket, close: Close, order: Order, valuation: Valuation) -> Default:
         """What is missing is fixed at the takeover: reported, never hidden, never netted elsewhere."""
         assert account.valuation_asset is not None, "valued buckets have a valuation asset"
         return Default(
             default_id=order.order_id, account=account.account, bucket=bucket.name, client=account.client,
-            asset=account.valuation_asset, deficit=to_text(close.missing), insurance_pool=close.leg.spec.insurance_pool,
+            asset=account.valuation_asset, deficit=to_text(-valuation.equity_e18()), insurance_pool=close.leg.spec.insurance_pool,
             order_id=order.order_id, ts_ms=order.ts_ms,
         )  # fmt: skip
 
-    def _emit(self, topic: str, account: Account, message: Order | Default) -> None:
+    def _emit(self, topic: str, account: Account, message: Order | Default, partition: int | None) -> None:
         self._context.effects.append(
-            Emit(
-                cause=self._context.cause,
-                topic=topic,
-                key=account.account,
-                partition=account.partition,
-                message=message,
-            )
+            Emit(cause=self._context.cause, topic=topic, key=account.account, partition=partition, message=message)
         )
 
 

@@ -30,7 +30,7 @@ def read_back(context: Context, account: Account, bucket: Bucket, message: Order
         order.filled, order.reported, order.terminal = known.filled, known.reported, known.terminal
         order.resends = known.resends
     if known is None or not known.confirmed:
-        bucket.distress_orders += 1
+        bucket.distress_orders[message.instrument] = bucket.distress_orders.get(message.instrument, 0) + 1
         bucket.distress_since_ms = message.ts_ms if bucket.distress_since_ms is None else bucket.distress_since_ms
     order.confirmed = True
     bucket.orders[order.order_id] = order
@@ -47,8 +47,9 @@ def answer_due_ms(context: Context, order: OpenOrder) -> int:
 
 def count_fill(bucket: Bucket, fill: Fill) -> None:
     """A fill that carries the id of one of our orders uses up its reserve; it may come before the order itself."""
-    assert fill.order_id is not None, "callers check"
-    order = bucket.orders.get(fill.order_id)
+    order = None if fill.order_id is None else bucket.orders.get(fill.order_id)
+    if fill.order_id is None or (order is None and fill.exec_type not in OWN_EXECUTIONS):
+        return
     if order is None:
         order = bucket.orders[fill.order_id] = OpenOrder(
             fill.order_id,
@@ -69,18 +70,16 @@ def count_fill(bucket: Bucket, fill: Fill) -> None:
 def fold_event(context: Context, account: Account, bucket: Bucket, event: OrderEvent) -> None:
     """What the venue says became of an order; cumulative, so that repeats and disorder do no harm."""
     order = bucket.orders.get(event.order_id)
-    if order is None:
+    if order is not None:
+        note_attempt(bucket, event.instrument, event.attempt)
+    else:
         if event.attempt <= bucket.attempts.get(event.instrument, 0):
             return  # everything about it was settled before
         order = bucket.orders[event.order_id] = OpenOrder(
             event.order_id, event.instrument, "net", "sell", 0, 0, "partial", event.attempt, event.ts_ms, event.ts_ms
         )
-    filled = (
-        order.quantity
-        if event.filled_quantity is None and event.status == "filled"
-        else parse(event.filled_quantity or "0")
-    )
-    order.reported = max(order.reported, filled)
+        note_attempt(bucket, event.instrument, event.attempt)
+    order.reported = max(order.reported, 0 if event.filled_quantity is None else parse(event.filled_quantity))
     if event.status in TERMINAL and not order.terminal:
         order.terminal = True
         if order.reserved:
@@ -104,10 +103,18 @@ def next_attempt(bucket: Bucket, instrument: str) -> int:
     return 1 + max([bucket.attempts.get(instrument, 0), *waiting])
 
 
+def earlier_orders(bucket: Bucket, instrument: str) -> int:
+    """How many orders of this distress went out on the instrument, those that wait to be read back included."""
+    waiting = sum(o.instrument == instrument and o.is_open and not o.confirmed for o in bucket.orders.values())
+    return bucket.distress_orders.get(instrument, 0) + waiting
+
+
 def settle(bucket: Bucket, order: OpenOrder) -> None:
     """Forget an issued order that reserves nothing and is over: by a terminal event, or because all of it was filled."""
     if order.confirmed and not order.reserved and (order.terminal or order.filled):
         bucket.orders.pop(order.order_id, None)
+    if not order.reserved:
+        bucket.doubts.pop(f"order:{order.order_id}", None)
 
 
 def doubt_unfilled_reserve(context: Context, account: Account, bucket: Bucket, order_id: str) -> None:
@@ -115,7 +122,8 @@ def doubt_unfilled_reserve(context: Context, account: Account, bucket: Bucket, o
     order = bucket.orders.get(order_id)
     if order is None or not order.terminal or not order.reserved:
         return
-    bucket.doubts[f"order:{order_id}"] = Doubt(AlarmName.RESERVE_UNFILLED, "fills", -1)
+    place = account.seen.get("order-events", (0, 0))
+    bucket.doubts[f"order:{order_id}"] = Doubt(AlarmName.RESERVE_UNFILLED, "order-events", place[1], ())
     context.alarm(
         AlarmName.RESERVE_UNFILLED,
         f"fills of order {order_id} are missing",

@@ -59,7 +59,7 @@ def _valuation(result: PortfolioResult, worth: Worth) -> Valuation:
         for r in worth.rows
     )
     return Valuation(
-        result.equity * scale, result.maintenance_margin * scale, result.initial_margin * scale, worth.divisor, legs, worth.nets,
+        result.equity * scale, result.maintenance_margin * scale, result.initial_margin * scale, worth.divisor, legs, worth.nets, worth.prices,
         {name: _texts(greeks) for name, greeks in result.greeks.items()}, result.worst_scenario,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from services.engine.worth import Holdings
 STEPS: Final = 16  # the fraction of a position is searched in sixteenths
 
 
-def portfolio_close(
+def portfolio_quantity(
     account: Account, holdings: Holdings, candidates: Iterable[Leg], valuer: Valuer, context: Context
 ) -> tuple[Leg, int] | None:
     """The close that frees the most maintenance excess, cut to what is needed; None if every close would increase the margin."""

@@ -11,26 +11,29 @@ from services.contracts.messages import Price
 from services.engine.settings import Settings
 
 Grade = Literal["valid", "stale", "unconfirmed", "halted"]
-Verdict = Literal["accepted", "skipped", "pending", "future", "full"]
+Verdict = Literal["accepted", "skipped", "jump", "pending", "future", "full"]
 SECOND_MS: Final = 1000
 
 
 class Limits(Struct, frozen=True):
-    """How old a price may be and how far it may move in a second; None where nothing is checked."""
+    """How old a price may be and how far it may move in a second; None where nothing is checked.
+
+    Of an option the forward, else the volatility, is tested for jumps instead of the premium.
+    """
 
     max_age_ms: int | None = None
     max_move: int | None = None
+    is_option: bool = False
 
 
 NO_LIMITS: Final = Limits()
 
 
 class Pending(Struct):
-    """A jump that nobody confirmed yet. `half_way` is the mark that every further tick must stay beyond."""
+    """A jump that nobody confirmed yet. `move` is the signed change of its first tick, `holds` that all since were half of it."""
 
     started_ms: int
-    upward: bool
-    half_way: int
+    move: int
     tick: Price
     place: tuple[int, int]
     holds: bool = True
@@ -43,11 +46,9 @@ class PriceState(Struct):
     index: int | None = None
     volatility: int | None = None
     rate: int | None = None
-    settlement: int | None = None
     ts_ms: int = -1
-    source: str | None = None
-    order: tuple[int, int] | None = None  # source_epoch, sequence
     place: tuple[int, int] = (0, -1)  # partition, offset of the accepted record
+    tick: Price | None = None
     pending: Pending | None = None
     from_future: bool = False
 
@@ -69,7 +70,9 @@ class PriceBook:
         return iter(self._states.items())
 
     def update(self, tick: Price, place: tuple[int, int], timestamp_ms: int) -> Verdict:
-        """Take a tick. "accepted" changes the values in use, "pending" and "future" only how far they are believed."""
+        """Take a tick. "accepted" changes the values in use, the others only how far they are believed."""
+        if tick.mark_price is None and tick.implied_volatility is None:
+            return "skipped"  # a settlement price alone is no mark
         state = self._states.get(tick.instrument)
         if state is None:
             if len(self._states) >= self._settings.max_prices:
@@ -79,49 +82,50 @@ class PriceBook:
             self.skipped += 1
             return "skipped"
         if tick.ts_ms > timestamp_ms + self._settings.future_tolerance_ms:
-            state.from_future = True
-            return "future"
-        mark = _mark(tick)
-        if mark is None or state.mark is None or self._is_allowed(state, tick, mark):
+            known, state.from_future = state.from_future, True
+            return "pending" if known else "future"
+        state.from_future = False
+        limits = self.limits.get(tick.instrument, NO_LIMITS)
+        if not self._is_jump(state, tick, limits) or self._is_confirmed(state, tick, limits):
             self._accept(state, tick, place)
             return "accepted"
-        agreed = self._other_source_agrees(state, tick, mark)
-        self._hold(state, tick, mark, place)
-        if agreed or self._is_confirmed(state, tick, mark):
-            self._accept(state, tick, place)
-            return "accepted"
-        return "pending"
+        return self._hold(state, tick, place, limits)
 
-    def _is_allowed(self, state: PriceState, tick: Price, mark: int) -> bool:
-        move = self.limits.get(tick.instrument, NO_LIMITS).max_move
-        if move is None or state.mark is None or state.mark == 0:
-            return True
-        return abs(mark - state.mark) * ONE <= allowed_move(move, tick.ts_ms - state.ts_ms) * state.mark
-
-    def _hold(self, state: PriceState, tick: Price, mark: int, place: tuple[int, int]) -> None:
-        assert state.mark is not None
-        upward, pending = mark > state.mark, state.pending
-        if pending is None or pending.upward != upward:
-            # Half of the first jump, rounded away from the last mark so that the doubt is kept.
-            half_way = state.mark + (mark - state.mark) // 2 if not upward else state.mark - (state.mark - mark) // 2
-            state.pending = Pending(tick.ts_ms, upward, half_way, tick, place)
-            return
-        pending.holds = pending.holds and (mark >= pending.half_way if upward else mark <= pending.half_way)
-        pending.tick, pending.place = tick, place
-
-    def _is_confirmed(self, state: PriceState, tick: Price, mark: int) -> bool:
-        pending, band = state.pending, self._settings.confirm_band
-        assert pending is not None
-        if tick.index_price is not None and _agree(mark, parse(tick.index_price), band):
-            return True
-        waited = tick.ts_ms - pending.started_ms
-        return (waited >= self._settings.confirm_ms and pending.holds) or waited >= self._settings.confirm_max_ms
-
-    def _other_source_agrees(self, state: PriceState, tick: Price, mark: int) -> bool:
-        if state.pending is None or tick.source == state.pending.tick.source:
+    @staticmethod
+    def _is_jump(state: PriceState, tick: Price, limits: Limits) -> bool:
+        """|new/last - 1| > max_move·max(1, √(seconds between)), where there is a last value to compare with."""
+        if limits.max_move is None or state.tick is None:
             return False
-        pending_mark = _mark(state.pending.tick)
-        return pending_mark is not None and _agree(mark, pending_mark, self._settings.confirm_band)
+        pair = _tested(tick, state.tick, limits)
+        if pair is None:
+            return False
+        allowed = limits.max_move * _growth(tick.ts_ms - state.ts_ms)
+        return abs(pair[0] - pair[1]) * ONE * ONE > allowed * pair[1]
+
+    def _is_confirmed(self, state: PriceState, tick: Price, limits: Limits) -> bool:
+        """Another source says so too, or the tick's own index, which itself moved, does."""
+        band, pending = self._settings.confirm_band, state.pending
+        if pending is not None and pending.tick.source != tick.source:
+            pair = _tested(tick, pending.tick, limits)
+            if pair is not None and abs(pair[0] - pair[1]) * ONE <= band * pair[1]:
+                return True
+        if limits.is_option or tick.mark_price is None or tick.index_price is None or state.tick is None:
+            return False
+        before, index, mark = state.tick.index_price, parse(tick.index_price), parse(tick.mark_price)
+        return before is not None and index != parse(before) and abs(index - mark) * ONE <= band * mark
+
+    @staticmethod
+    def _hold(state: PriceState, tick: Price, place: tuple[int, int], limits: Limits) -> Verdict:
+        assert state.tick is not None, "a first tick is no jump"
+        pair = _tested(tick, state.tick, limits)
+        assert pair is not None, "a jump has a size"
+        move, pending = pair[0] - pair[1], state.pending
+        if pending is None:
+            state.pending = Pending(tick.ts_ms, move, tick, place)
+            return "jump"
+        pending.holds = pending.holds and move * pending.move > 0 and 2 * abs(move) >= abs(pending.move)
+        pending.tick, pending.place = tick, place
+        return "pending"
 
     def due(self, price_id: str, now_ms: int) -> Literal["held", "forced"] | None:
         """Whether time alone now accepts the pending jump: it held its side, or the longest wait is over."""
@@ -142,20 +146,14 @@ class PriceBook:
         self._accept(state, state.pending.tick, state.pending.place)
 
     def _accept(self, state: PriceState, tick: Price, place: tuple[int, int]) -> None:
-        mark = _mark(tick)
-        if mark is not None:
-            state.mark = self.marks[tick.instrument] = mark
-        if tick.index_price is not None:
-            state.index = parse(tick.index_price)
-        if tick.implied_volatility is not None:
-            state.volatility = parse(tick.implied_volatility)
-        if tick.interest_rate is not None:
-            state.rate = parse(tick.interest_rate)
-        if tick.settlement_price is not None:
-            state.settlement = parse(tick.settlement_price)
-        state.ts_ms, state.source, state.place = tick.ts_ms, tick.source, place
-        state.order = None if tick.sequence is None else (tick.source_epoch or 0, tick.sequence)
-        state.pending, state.from_future = None, False
+        state.mark = _number(tick.mark_price)
+        if state.mark is None:
+            self.marks.pop(tick.instrument, None)
+        else:
+            self.marks[tick.instrument] = state.mark
+        state.index, state.volatility = _number(tick.index_price), _number(tick.implied_volatility)
+        state.rate = _number(tick.interest_rate)
+        state.ts_ms, state.place, state.tick, state.pending = tick.ts_ms, place, tick, None
 
     def grade(self, price_id: str, now_ms: int) -> Grade:
         """How far the mark in use may be believed at `now_ms`; halts are the caller's knowledge."""
@@ -171,35 +169,37 @@ class PriceBook:
         assert state.mark is not None, "a price that was never known is incomplete, not doubtful"
         limit = self.limits.get(price_id, NO_LIMITS).max_move
         move = min(ONE, self._settings.default_price_move if limit is None else limit)
-        spread = allowed_move(move, max(0, now_ms - state.ts_ms))
+        spread = move * _growth(now_ms - state.ts_ms) // ONE
         low = state.mark * (ONE - min(spread, ONE)) // ONE
         high = -(-state.mark * (ONE + spread) // ONE)
         return low, high
 
 
-def allowed_move(move: int, elapsed_ms: int) -> int:
-    """move·max(1, √(Δt/1 s)), e18, rounded down."""
-    if elapsed_ms <= SECOND_MS:
-        return move
-    return move * isqrt(elapsed_ms * ONE * ONE // SECOND_MS) // ONE
+def _growth(elapsed_ms: int) -> int:
+    """max(1, √(Δt/1 s)), e18, the root rounded down."""
+    return ONE if elapsed_ms <= SECOND_MS else isqrt(elapsed_ms * ONE * ONE // SECOND_MS)
 
 
-def _mark(tick: Price) -> int | None:
-    return None if tick.mark_price is None else parse(tick.mark_price)
+def _number(text: str | None) -> int | None:
+    return None if text is None else parse(text)
 
 
-def _agree(mark: int, other: int, band: int) -> bool:
-    return abs(mark - other) * ONE <= band * mark
+def _tested(tick: Price, against: Price, limits: Limits) -> tuple[int, int] | None:
+    """What of this tick and of the other is compared for a jump, e18; None where there is nothing to compare."""
+    pairs = [(tick.mark_price, against.mark_price)]
+    if limits.is_option:
+        pairs = [(tick.index_price, against.index_price), (tick.implied_volatility, against.implied_volatility)]
+    for mine, theirs in pairs:
+        if mine is not None and theirs is not None and (other := parse(theirs)) > 0:
+            return parse(mine), other
+    return None
 
 
 def _is_older(state: PriceState, tick: Price) -> bool:
-    newest = state.pending.tick if state.pending is not None else None
-    source = newest.source if newest else state.source
-    order = state.order if newest is None else _order(newest)
-    if tick.sequence is not None and order is not None and tick.source == source:
-        return (tick.source_epoch or 0, tick.sequence) <= order
-    return tick.ts_ms < (newest.ts_ms if newest else state.ts_ms)
-
-
-def _order(tick: Price) -> tuple[int, int] | None:
-    return None if tick.sequence is None else (tick.source_epoch or 0, tick.sequence)
+    """By (source_epoch, sequence) within a source that numbers its ticks, a repeated one is old; else by time."""
+    newest = state.pending.tick if state.pending is not None else state.tick
+    if newest is None:
+        return False
+    if tick.source == newest.source and tick.sequence is not None and newest.sequence is not None:
+        return (tick.source_epoch or 0, tick.sequence) <= (newest.source_epoch or 0, newest.sequence)
+    return tick.ts_ms < newest.ts_ms

@@ -1,15 +1,19 @@
 """The projected bucket: open orders assumed filled for the rest of their quantity at their limit."""
 
 from services.contracts.decimals import ONE
-from services.engine.ledger import cash_of, trade
+from services.engine.instruments import Spec
+from services.engine.ledger import trade
 from services.engine.market import Market
 from services.engine.state import Bucket, Position
-from services.engine.worth import Holdings
+from services.engine.worth import E36, Holdings, divides
 
 
 def project(bucket: Bucket, market: Market) -> Holdings:
     """What `bucket` will hold if every open order fills. The taker fee is paid; the real bucket is not touched."""
-    open_orders = [order for order in bucket.orders.values() if order.reserved]
+    open_orders = sorted(
+        (order for order in bucket.orders.values() if order.reserved and order.stage != "convert"),
+        key=lambda order: (order.instrument, order.attempt),
+    )
     if not open_orders:
         return Holdings(bucket.balances, bucket.positions)
     scratch = Bucket(
@@ -27,11 +31,11 @@ def project(bucket: Bucket, market: Market) -> Holdings:
         if signed * held.quantity > 0:
             continue
         trade(scratch, key, spec, signed, order.limit_price)
-        notional = abs(cash_of(spec, quantity, order.limit_price))
-        scratch.credit(spec.settlement_asset, -ceil_fee(notional, spec.taker_fee_rate))
+        scratch.credit(spec.settlement_asset, -taker_fee(spec, quantity, order.limit_price))
     return Holdings(scratch.balances, scratch.positions)
 
 
-def ceil_fee(notional: int, rate: int) -> int:
-    """A fee on a notional, e18, rounded up."""
-    return -(-notional * rate // ONE)
+def taker_fee(spec: Spec, quantity: int, price: int) -> int:
+    """What taking `quantity` contracts at `price` costs in the settlement asset, e18, rounded up."""
+    size = quantity * spec.contract_size * spec.taker_fee_rate
+    return -(-size // (price * ONE)) if divides(spec) else -(-size * price // (E36 * ONE))

@@ -47,7 +47,8 @@ class BucketRow(msgspec.Struct, frozen=True, tag=True):
     orders: dict[str, OrderRow]
     doubts: dict[str, Doubt]
     distress_since_ms: int | None
-    distress_orders: int
+    distress_orders: dict[str, int]
+    defaulted: bool
 
 
 class AccountRow(msgspec.Struct, frozen=True, tag=True):
@@ -55,17 +56,16 @@ class AccountRow(msgspec.Struct, frozen=True, tag=True):
 
     version: int
     known: bool
+    provisional: bool
     client: str
     segregation: str
     margin_mode: str
     margin_preset: str | None
     valuation_asset: str | None
     first_seen_ms: int
-    recent: dict[str, int]
+    recent: dict[str, dict[str, int]]
     parked: list[tuple[Fill, int]]
-    doubts: dict[str, Doubt]
-    sequence: int | None
-    sequence_ahead: list[int]
+    sequences: list[list[int]]
     sequence_gap_since_ms: int | None
     time_ms: int
     touched_ms: int | None
@@ -86,7 +86,7 @@ def encode_bucket(bucket: Bucket) -> bytes:
     return _encoder.encode(
         BucketRow(
             VERSION, _texts(bucket.balances), _texts(bucket.locked), _positions(bucket), bucket.status, bucket.attempts,
-            orders, bucket.doubts, bucket.distress_since_ms, bucket.distress_orders,
+            orders, bucket.doubts, bucket.distress_since_ms, bucket.distress_orders, bucket.defaulted,
         )
     )  # fmt: skip
 
@@ -94,9 +94,9 @@ def encode_bucket(bucket: Bucket) -> bytes:
 def encode_account(account: Account) -> bytes:
     return _encoder.encode(
         AccountRow(
-            VERSION, account.known, account.client, account.segregation, account.margin_mode, account.margin_preset,
-            account.valuation_asset, account.first_seen_ms, account.recent, account.parked, account.doubts,
-            account.sequence, sorted(account.sequence_ahead), account.sequence_gap_since_ms, account.time_ms,
+            VERSION, account.known, account.provisional, account.client, account.segregation, account.margin_mode, account.margin_preset,
+            account.valuation_asset, account.first_seen_ms, account.recent, account.parked,
+            account.sequences, account.sequence_gap_since_ms, account.time_ms,
             account.touched_ms, account.seen,
         )
     )  # fmt: skip
@@ -112,9 +112,8 @@ def decode_row(raw: bytes) -> BucketRow | AccountRow:
 
 def restore_account(account: Account, row: AccountRow) -> None:
     for name in AccountRow.__struct_fields__:
-        if name not in ("version", "sequence_ahead"):
+        if name != "version":
             setattr(account, name, getattr(row, name))
-    account.sequence_ahead = set(row.sequence_ahead)
 
 
 def restore_bucket(name: str, row: BucketRow) -> Bucket:
@@ -125,7 +124,7 @@ def restore_bucket(name: str, row: BucketRow) -> Bucket:
     return Bucket(
         name, _numbers(row.balances), _numbers(row.locked), positions, row.status, dict(row.attempts),
         {order_id: _order(order_id, order) for order_id, order in row.orders.items()}, dict(row.doubts),
-        row.distress_since_ms, row.distress_orders,
+        row.distress_since_ms, dict(row.distress_orders), row.defaulted,
     )  # fmt: skip
 
 
@@ -146,7 +145,9 @@ def canonical_line(account: str, bucket: Bucket) -> bytes:
         "balances": _texts(bucket.balances),
         "bucket": bucket.name,
         "locked": _texts(bucket.locked),
-        "open_orders": {order_id: _canonical_order(order) for order_id, order in bucket.orders.items()},
+        "open_orders": {
+            order_id: _canonical_order(order) for order_id, order in bucket.orders.items() if order.is_open
+        },
         "positions": {key: {"open_cost": cost, "quantity": held} for key, (held, cost) in _positions(bucket).items()},
         "status": bucket.status,
     }

@@ -36,6 +36,11 @@ class OpenOrder(Struct):
     content: Any = None  # the Order message while it may have to be sent again
 
     @property
+    def is_open(self) -> bool:
+        """Whether the order itself is known, and not only a fill or an event that speaks of it."""
+        return self.quantity > 0
+
+    @property
     def is_recorded(self) -> bool:
         """Whether a record speaks of it: the order itself, a fill or an event. If not, only we know of it."""
         return self.confirmed or self.terminal or bool(self.filled or self.reported)
@@ -43,8 +48,9 @@ class OpenOrder(Struct):
     @property
     def reserved(self) -> int:
         """The quantity that may still be filled: all of it until a terminal event says what was not."""
-        total = min(self.reported, self.quantity) if self.terminal else self.quantity
-        return max(0, total - self.filled)
+        if self.terminal and self.stage == "convert":
+            return 0  # a conversion comes back as transfers, which carry no order id
+        return max(0, (self.reported if self.terminal else self.quantity) - self.filled)
 
 
 class Doubt(Struct, frozen=True):
@@ -70,7 +76,8 @@ class Bucket(Struct):
     orders: dict[str, OpenOrder] = field(default_factory=dict)
     doubts: dict[str, Doubt] = field(default_factory=dict)
     distress_since_ms: int | None = None
-    distress_orders: int = 0
+    distress_orders: dict[str, int] = field(default_factory=dict)  # instrument -> orders of this distress
+    defaulted: bool = False  # the deficit of this distress is fixed
 
     def credit(self, asset: str, amount: int) -> None:
         _add(self.balances, asset, amount)
@@ -97,6 +104,7 @@ class Account(Struct):
     account: str
     partition: int
     known: bool = False
+    provisional: bool = False
     client: str = ""
     segregation: str = "client"
     margin_mode: str = "cross"
@@ -104,11 +112,11 @@ class Account(Struct):
     valuation_asset: str | None = None
     first_seen_ms: int = 0
     buckets: dict[str, Bucket] = field(default_factory=dict)
-    recent: dict[str, int] = field(default_factory=dict)  # "kind:id" -> digest of the content, oldest first
+    recent: dict[str, dict[str, int]] = field(
+        default_factory=dict
+    )  # topic -> id -> digest of the content, oldest first
     parked: list[Any] = field(default_factory=list)  # fills that wait for their account or instrument
-    doubts: dict[str, Doubt] = field(default_factory=dict)  # of refused records whose bucket nobody can tell
-    sequence: int | None = None  # everything up to here was seen
-    sequence_ahead: set[int] = field(default_factory=set)
+    sequences: list[list[int]] = field(default_factory=list)  # runs [first, last] of account sequences, ascending
     sequence_gap_since_ms: int | None = None
     time_ms: int = 0  # the newest timestamp of its own records
     touched_ms: int | None = None  # the last record that makes it unsettled
@@ -120,5 +128,6 @@ class Account(Struct):
             found = self.buckets[name] = Bucket(name)
         return found
 
-    def doubts_of(self, bucket: Bucket) -> list[Doubt]:
-        return [*self.doubts.values(), *bucket.doubts.values()]
+    @property
+    def has_gap(self) -> bool:
+        return len(self.sequences) > 1

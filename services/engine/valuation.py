@@ -15,7 +15,9 @@ Amount = int | Fraction  # a Fraction only where a fee at the bankruptcy price e
 
 
 class Leg(Struct, frozen=True):
-    """One position's numbers: `value` and `notional` in 1/(E54·D) of the settlement asset, requirements in 1/(E108·D)."""
+    """One position's numbers: `value` and `notional` in 1/(E54·D) of the settlement asset, requirements in 1/(E108·D) of the
+    valuation asset; `settle_price` (e18) is what one of the settlement asset is worth.
+    """
 
     key: PositionKey
     spec: Spec
@@ -37,6 +39,7 @@ class Valuation(Struct, frozen=True):
     divisor: int
     legs: tuple[Leg, ...]
     nets: dict[str, int]  # asset -> 1/(E54·D)
+    prices: dict[str, int]  # asset -> e18
     greeks: dict[str, dict[str, str]] | None = None
     worst_scenario: str | None = None
 
@@ -82,31 +85,31 @@ def value_bucket(scene: Scene) -> Valuation | Incomplete:
         legs.append(leg)
         maintenance += leg.maintenance
         initial += leg.initial
-    return Valuation(worth.equity, maintenance, initial, worth.divisor, tuple(legs), worth.nets)
+    return Valuation(worth.equity, maintenance, initial, worth.divisor, tuple(legs), worth.nets, worth.prices)
 
 
 def _requirements(row: Row, worth: Worth, scene: Scene) -> tuple[Amount, Amount] | Incomplete:
     """Maintenance and initial margin of one position in 1/(E90·D) of its settlement asset, with the multiplier."""
-    spec, divisor = row.spec, worth.divisor
-    if spec.option is not None:
-        found = _option_requirements(row, scene.market, divisor)
-        if isinstance(found, Incomplete):
-            return found
-        maintenance, initial = found
-    else:
-        maintenance, initial = _tier_requirements(row, divisor)
-    fee: Amount = 0
-    if spec.fee_basis == "mark":
-        fee = spec.liquidation_fee_rate * abs(row.value)
-    elif spec.fee_basis == "bankruptcy":
-        price = bankruptcy_price(row.key, scene)
-        fee = (
-            0
-            if price is None
-            else spec.liquidation_fee_rate * notional_at(spec, row.position.quantity, price) * E54 * divisor
-        )
-    multiplier = scene.market.multiplier(spec.instrument)
+    multiplier = scene.market.multiplier(row.spec.instrument)
+    if row.spec.option is not None:
+        found = _option_requirements(row, scene.market, worth.divisor)
+        return found if isinstance(found, Incomplete) else (found[0] * multiplier, found[1] * multiplier)
+    maintenance, initial = _tier_requirements(row, worth.divisor)
+    fee = _close_fee(row, worth.divisor, scene)
     return (maintenance + fee) * multiplier, (initial + fee) * multiplier
+
+
+def _close_fee(row: Row, divisor: int, scene: Scene) -> Amount:
+    """What closing will cost where the venue counts it: at the mark's notional, or at the bankruptcy price's; 1/(E72·D)."""
+    spec = row.spec
+    if spec.fee_basis == "mark":
+        return spec.liquidation_fee_rate * abs(row.value)
+    if spec.fee_basis == "none":
+        return 0
+    price = bankruptcy_price(row.key, scene.present or scene)
+    if price is None:
+        return 0
+    return spec.liquidation_fee_rate * notional_at(spec, row.position.quantity, price) * E54 * divisor
 
 
 def _tier_requirements(row: Row, divisor: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from services.engine.ledger import entry_price
 from services.engine.lifecycle import status_of
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket, Position, PositionKey
-from services.engine.valuation import Leg, Valuation, is_liquidatable
+from services.engine.valuation import Amount, Leg, Valuation, is_liquidatable
 from services.engine.valuer import Valuer, holdings_of
 from services.engine.worth import E36
 
@@ -18,14 +18,14 @@ PRICE_PLACES = 12
 
 def view_of(account: Account, bucket: Bucket, valuer: Valuer, settings: Settings, now_ms: int) -> BucketView:
     """The bucket at the last marks, grades and gates aside."""
-    valuation = valuer.value(account, holdings_of(bucket), now_ms)
+    valuation = valuer.value_bucket(account, bucket, now_ms)
     known = valuation if isinstance(valuation, Valuation) else None
     equity = None if known is None else known.equity_e18()
     initial = None if known is None else known.requirement_e18(known.initial)
     maintenance = None if known is None else known.requirement_e18(known.maintenance)
     return BucketView(
         account=account.account, bucket=bucket.name, client=account.client or account.account, margin_mode=account.margin_mode,
-        valuation_asset=account.valuation_asset or "", status=status_of(account, bucket, valuation, settings),
+        valuation_asset=account.valuation_asset or "", status=status_of(bucket, valuation, settings),
         equity=_text(equity), initial_margin=_text(initial), maintenance_margin=_text(maintenance),
         free_margin=_excess(known, initial=True), maintenance_excess=_excess(known, initial=False),
         liquidatable=known is not None and is_liquidatable(known, at_equal=settings.liquidate_at_equal),
@@ -54,10 +54,10 @@ def _position(
     in_portfolio = valuation.greeks is not None
     unit = E36 * valuation.divisor
     return PositionView(
-        instrument=key[0], quantity=to_text(position.quantity), entry_price=_entry(leg), mark_price=to_text(leg.mark),
+        instrument=key[0], quantity=to_text(position.quantity), entry_price=_entry(leg), mark_price=_price(Fraction(leg.mark, ONE)),
         notional=to_text(-(-leg.notional // unit)), unrealised_pnl=to_text(_unrealised(leg, valuation.divisor)),
-        initial_margin=None if in_portfolio else to_text(valuation.requirement_e18(leg.initial)),
-        maintenance_margin=None if in_portfolio else to_text(valuation.requirement_e18(leg.maintenance)),
+        initial_margin=None if in_portfolio else _required(leg.initial, leg, valuation),
+        maintenance_margin=None if in_portfolio else _required(leg.maintenance, leg, valuation),
         liquidation_price=_line(valuer.liquidation_price(account, holdings, key), leg),
         bankruptcy_price=_line(valuer.bankruptcy_price(account, holdings, key), leg), position_side=key[1],
     )  # fmt: skip
@@ -86,8 +86,18 @@ def _entry(leg: Leg) -> str | None:
     found = entry_price(leg.spec, leg.position)
     if found is None:
         return None
-    exact = Fraction(*found)
-    return to_text(round(exact * 10**PRICE_PLACES), PRICE_PLACES)
+    return _price(Fraction(*found))
+
+
+def _required(amount: Amount, leg: Leg, valuation: Valuation) -> str:
+    """A position's own requirement, in its settlement asset, rounded up."""
+    unit = Fraction(valuation.unit_e18 * leg.settle_price, ONE)
+    return to_text(-int(-Fraction(amount) / unit // 1)) if unit else "0"
+
+
+def _price(price: Fraction) -> str:
+    """To 12 decimals, half-even: for people, not for decisions."""
+    return to_text(round(price * 10**PRICE_PLACES), PRICE_PLACES)
 
 
 def _line(price: Fraction | None, leg: Leg) -> str | None:

@@ -42,6 +42,13 @@ class Terms(Struct, frozen=True):
     margin_preset: str | None = None
 
 
+class Corner(Struct, frozen=True):
+    """Doubtful prices at the end that favours the bucket: a mark for each leg, and (low, high) for the price of an asset."""
+
+    legs: Mapping[PositionKey, int]
+    assets: Mapping[str, tuple[int, int]]
+
+
 class Scene(Struct, frozen=True):
     """One bucket's holdings before one state of the market: everything that a number of it depends on."""
 
@@ -49,10 +56,13 @@ class Scene(Struct, frozen=True):
     terms: Terms
     market: Market
     marks: Marks
+    corner: Corner | None = None
+    present: "Scene | None" = None  # where one mark is moved for a root: what fees on bankruptcy prices stand still at
 
     def at(self, price_id: str, price: int) -> "Scene":
-        """The same with one mark replaced."""
-        return self.with_marks({price_id: price})
+        """The same with one mark moved, for a root in it."""
+        marks = Overlay(self.marks, {price_id: price})
+        return Scene(self.holdings, self.terms, self.market, marks, present=self.present or self)
 
     def with_marks(self, replaced: Mapping[str, int]) -> "Scene":
         return Scene(self.holdings, self.terms, self.market, Overlay(self.marks, replaced))
@@ -106,6 +116,8 @@ def _rows(scene: Scene) -> tuple[int, list[Row]] | Incomplete:
         if spec is None:
             return Incomplete(f"instrument {key[0]}")
         mark = scene.marks.get(key[0])
+        if mark is not None and scene.corner is not None:
+            mark = scene.corner.legs.get(key, mark)
         if mark is None:
             return Incomplete(f"mark of {key[0]}")
         if divides(spec) and mark not in divided_by:
@@ -145,6 +157,8 @@ def _asset_prices(nets: Mapping[str, int], rows: list[Row], scene: Scene) -> dic
             price = scene.marks.get(record.price_instrument)
             if price is None:
                 return Incomplete(f"mark of {record.price_instrument}")
+            if scene.corner is not None and asset in scene.corner.assets:
+                price = scene.corner.assets[asset][net > 0]
             prices[asset] = price if record.price_floor is None else max(price, record.price_floor)
     return prices
 
