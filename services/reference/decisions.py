@@ -24,7 +24,7 @@ from services.reference.sizing import (
     takeover_price,
 )  # fmt: skip
 from services.reference.state import Bucket
-from services.reference.valuation import ONE, asset_price, nets
+from services.reference.valuation import asset_price, nets
 
 CLOSEABLE: Final = frozenset({"trading", "cancel_only"})
 
@@ -194,24 +194,24 @@ class Round:
         record = self.view.market.collateral.get(asset)
         if record is None or record.conversion_instrument is None:
             return None
-        return record.conversion_instrument if self.view.has_valid_mark(record.conversion_instrument) else None
+        known = record.conversion_instrument in self.view.market.instruments
+        return record.conversion_instrument if known and self._is_closeable(record.conversion_instrument) else None
 
     def _conversion_draft(self, asset: str, debt: Fraction) -> Draft | None:
         instrument = self._conversion(asset)
         assert instrument is not None, "chosen because it can be sold"
-        spec, settings = self.view.market.instruments.get(instrument), self.view.world.settings
+        spec, settings = self.view.market.spec(instrument), self.view.world.settings
         mark = plain(self.view.market.price(instrument))
-        size = ONE if spec is None else spec.size
-        lot = SMALLEST if spec is None or spec.lot is None else spec.lot
+        lot = SMALLEST if spec.lot is None else spec.lot
         equity, maintenance = plain(self.valuation.equity), plain(self.valuation.maintenance_margin)
         share = distress_share(equity, maintenance, self._earlier_orders(instrument, []), settings)
         near = near_price(mark, 1, self.view.sigma(instrument), share, settings)
         free = self.holdings.balances[asset] - self.bucket.ledger.locked.get(asset, Fraction(0))
         needed = debt * (1 + from_e18(settings.hysteresis)) / plain(asset_price(asset, self.view.market, free))
-        quantity = min(down_to(free / size, lot), up_to(needed / size, lot))
+        quantity = min(down_to(free / spec.size, lot), up_to(needed / spec.size, lot))
         if quantity <= 0:
             return None
-        step = price_step(None if spec is None else spec.tick)
+        step = price_step(spec.tick)
         return Draft(
             instrument=instrument, position_side="net", side="sell", quantity=quantity,
             limit=max(step, up_to(near, step)), stage="convert", mark=mark,

@@ -11,7 +11,7 @@ from services.reference.curves import plain
 from services.reference.holdings import Holdings, Position, Valuation
 from services.reference.ledger import entry_price
 from services.reference.lifecycle import breaches, is_open
-from services.reference.outlook import Outlook
+from services.reference.outlook import Outlook, value_of
 from services.reference.roots import bankruptcy_price, fee_bases, liquidation_price, reported
 from services.reference.rounding import COST_PLACES, exact, floor_e18, owned, price_text, required, round_half_even
 from services.reference.specs import Spec
@@ -58,7 +58,7 @@ def bucket_numbers(valuation: Valuation | None) -> dict[str, str | None]:
 def view_of(view: Outlook | None, book: AccountBook, bucket: Bucket) -> BucketView:
     """One row of `margin --json`. Without an account record nothing but the ledger is known."""
     holdings = bucket.ledger.holdings()
-    valuation = None if view is None else view.try_value(holdings)
+    valuation = None if view is None else value_of(view, bucket)
     greeks = (
         None if valuation is None or valuation.greeks is None else {k: dict(v) for k, v in valuation.greeks.items()}
     )

@@ -50,7 +50,7 @@ def touch(world: World, book: AccountBook) -> None:
 
 
 def refusal_of_duplicate(world: World, book: AccountBook, message: Fill | Transfer, record: Record) -> Refusal | bool:
-    """True: seen before. A refusal: the id is known with another content, and both readings are possible now."""
+    """True: seen before. A refusal: the id is known with another content, and nobody knows which of the two is right."""
     name = message.fill_id if isinstance(message, Fill) else message.transfer_id
     remembered = book.remembered.setdefault(record.topic, {})
     before = remembered.get(name)
@@ -61,28 +61,23 @@ def refusal_of_duplicate(world: World, book: AccountBook, message: Fill | Transf
         return False
     if before == message:
         return True
-    was, becomes = effect_of(world, book, before), effect_of(world, book, message)
-    for bucket in sorted({*was, *becomes}):
-        reading = difference(becomes.get(bucket, Ledger()), was.get(bucket, Ledger()))
-        book.bucket(bucket).doubts.append(Doubt("id_conflict", record.topic, record.offset, reading))
+    for bucket in buckets_of(book, message):
+        book.bucket(bucket).doubts.append(Doubt("id_conflict", record.topic, record.offset, None))
     return Refusal(Reason.ID_CONFLICT, f"{name} has two contents")
 
 
-def effect_of(world: World, book: AccountBook, message: Fill | Transfer) -> dict[str, Ledger]:
-    """What the message adds to each bucket, as ledgers that hold nothing else; nothing where it cannot be known yet."""
-    if isinstance(message, Transfer):
-        source = message.bucket or MAIN
-        ledgers = {source: Ledger()}
-        if message.to_bucket is not None:
-            ledgers.setdefault(message.to_bucket, Ledger())
-        apply_transfer(ledgers, message, source)
-        return ledgers
-    bucket, spec = bucket_of_fill(book, message), world.specs.get(message.instrument)
-    if bucket is None or spec is None:
-        return {message.bucket or MAIN: Ledger()}
-    ledger = Ledger()
-    apply_fill(ledger, message, spec)
-    return {bucket: ledger}
+def buckets_of(book: AccountBook, message: Fill | Transfer) -> list[str]:
+    """The buckets that the message speaks of."""
+    if isinstance(message, Fill):
+        return [bucket_of_fill(book, message) or MAIN]
+    source = message.bucket or MAIN
+    target = message.to_bucket if message.reason == "move" else None
+    return [source] if target in (None, source) else [source, str(target)]
+
+
+def waits_for_instrument(book: AccountBook, bucket: str) -> bool:
+    """Whether a parked fill belongs to the bucket: until it is entered the bucket cannot be valued."""
+    return any(bucket_of_fill(book, fill) == bucket for _, fill in book.parked)
 
 
 def difference(a: Ledger, b: Ledger) -> Ledger:
@@ -175,7 +170,12 @@ def issue(world: World, bucket: Bucket, order: Order) -> None:
     if bucket.distress is None:
         bucket.distress = Distress(order.ts_ms)
     bucket.distress.orders.setdefault(order.instrument, set()).add(order.order_id)
-    bucket.distress.defaulted = bucket.distress.defaulted or order.stage in LIQUIDATING
+    bucket.distress.defaulted = bucket.distress.defaulted or is_default(order)
+
+
+def is_default(order: Order) -> bool:
+    """A takeover of a bucket that has less than nothing: money is missing."""
+    return order.stage in LIQUIDATING and exact(order.equity) < 0
 
 
 def statement_differences(book: AccountBook, statement: AccountStatement) -> dict[str, Ledger]:

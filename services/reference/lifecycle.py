@@ -9,8 +9,8 @@ from services.contracts.messages import Order
 from services.engine.settings import Settings
 from services.reference.curves import plain
 from services.reference.holdings import Holdings, Market, Position, Valuation
-from services.reference.ledger import cash_of
-from services.reference.rounding import exact, from_e18
+from services.reference.ledger import cash_of, rounded_cost
+from services.reference.rounding import ceil_e18, exact, floor_e18, from_e18
 from services.reference.state import AccountBook, Bucket, OrderState
 from services.reference.valuation import notional
 
@@ -32,7 +32,9 @@ def reserve(state: OrderState, filled: Fraction) -> Fraction:
 
 
 def is_open(state: OrderState, filled: Fraction) -> bool:
-    return state.order is not None and not (state.is_terminal and reserve(state, filled) == 0)
+    """Over is an order of which nothing is reserved any more: after a terminal event, or because all of it was filled."""
+    is_over = reserve(state, filled) == 0 and (state.is_terminal or filled > 0)
+    return state.order is not None and not is_over
 
 
 def open_orders(book: AccountBook, bucket: Bucket) -> list[tuple[Order, Fraction]]:
@@ -53,7 +55,7 @@ def next_attempt(bucket: Bucket, instrument: str) -> int:
 
 
 def projected(holdings: Holdings, orders: Iterable[tuple[Order, Fraction]], market: Market) -> Holdings:
-    """Every open order filled for the rest of its quantity at its limit, plus the taker fee. Exact; converts left out."""
+    """Every open order filled for the rest of its quantity at its limit, plus the taker fee, as the ledger would fold it; converts left out."""
     for order, quantity in orders:
         if order.stage != "convert":
             holdings = closed(holdings, market, order, quantity)
@@ -61,17 +63,21 @@ def projected(holdings: Holdings, orders: Iterable[tuple[Order, Fraction]], mark
 
 
 def closed(holdings: Holdings, market: Market, order: Order, quantity: Fraction) -> Holdings:
-    """After `quantity` contracts (at most the position: orders are reduce-only) were closed at the order's limit."""
+    """After `quantity` contracts (at most the position: orders are reduce-only) were closed at the order's limit.
+
+    Rounded as the ledger rounds: the cash down, the fee up.
+    """
     leg = (order.instrument, order.position_side)
     position, price = holdings.position(leg), exact(order.limit_price)
     if position is None or position.sign == (1 if order.side == "buy" else -1):
         return holdings
     spec = market.spec(position.instrument)
     traded = -position.sign * min(quantity, abs(position.quantity))
-    cash = cash_of(spec, traded, price) - spec.taker_fee * plain(notional(spec, traded, price))
+    cash = from_e18(floor_e18(cash_of(spec, traded, price)))
+    cash -= from_e18(ceil_e18(spec.taker_fee * plain(notional(spec, traded, price))))
     balances = {**holdings.balances, spec.settlement: holdings.balances.get(spec.settlement, Fraction(0)) + cash}
     left = position.quantity + traded
-    rest = Position(*leg, left, position.open_cost * left / position.quantity)
+    rest = Position(*leg, left, rounded_cost(position.open_cost * left / position.quantity))
     positions = tuple(rest if p.leg == leg else p for p in holdings.positions if p.leg != leg or left)
     return Holdings(balances, positions)
 

@@ -5,12 +5,13 @@ from fractions import Fraction
 
 from services.reference import prices
 from services.reference.curves import plain
+from services.reference.fold import waits_for_instrument
 from services.reference.holdings import Holdings, Incomplete, Leg, Market, PortfolioValuator, Valuation
 from services.reference.lifecycle import breaches
 from services.reference.prices import Grade
 from services.reference.roots import assess
 from services.reference.rounding import exact, from_e18, root_e18
-from services.reference.state import AccountBook, World
+from services.reference.state import AccountBook, Bucket, World
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,8 @@ def outlook(world: World, book: AccountBook, portfolio: PortfolioValuator | None
         asset_ends={},
     )
     return Outlook(world, book, now_ms, market, portfolio)
+
+
+def value_of(view: Outlook, bucket: Bucket) -> Valuation | None:
+    """The bucket as it is; None while something is missing, a fill that waits for its instrument among it."""
+    return None if waits_for_instrument(view.book, bucket.bucket) else view.try_value(bucket.ledger.holdings())

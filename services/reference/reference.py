@@ -31,10 +31,11 @@ from services.reference.decisions import Round, may_decide, urgency
 from services.reference.describe import hash_of, state_message, view_of
 from services.reference.holdings import PortfolioValuator, Valuation
 from services.reference.lifecycle import NOT_A_RECOVERY, Condition, breaches, open_orders, status_of
-from services.reference.outlook import Outlook, outlook
-from services.reference.rounding import owned
+from services.reference.outlook import Outlook, outlook, value_of
+from services.reference.rounding import required
 from services.reference.state import AccountBook, Bucket, Doubt, World
 from services.reference.timing import due_times, pass_time
+from services.reference.undecodable import doubt_undecodable
 
 
 class Reference:
@@ -82,7 +83,7 @@ class Reference:
     def forget_unconfirmed(self, partition: int) -> None:
         """Orders that were emitted and never read back were not issued."""
         for book, bucket in self._world.every_bucket():
-            if (self._world.partition(book.account) or 0) != partition:
+            if self._world.partition(book.account) != partition:
                 continue
             gone = {order_id for order_id, s in bucket.orders.items() if s.order is not None and not s.confirmed}
             bucket.orders = {order_id: s for order_id, s in bucket.orders.items() if order_id not in gone}
@@ -104,6 +105,7 @@ class Reference:
         self._cause = Cause(record.topic, record.partition, record.offset)
         message = decode(record.topic, record.value)
         if isinstance(message, Refusal):
+            doubt_undecodable(self._world, record, message)
             return self._refused(record, message)
         if BY_NAME[record.topic].role is Role.OUTPUT:
             return []
@@ -137,8 +139,6 @@ class Reference:
         return effects + self._compare_statements()
 
     def _misplaced(self, record: Record, account: str) -> Refusal | None:
-        if record.key is not None and record.key != account.encode():
-            return Refusal(Reason.KEY_MISMATCH, f"the key is not {account}")
         count = self._world.settings.account_partitions
         if count is not None and partition_of(account, count) != record.partition:
             return Refusal(Reason.WRONG_PARTITION, f"{account} belongs in partition {partition_of(account, count)}")
@@ -221,7 +221,7 @@ class Reference:
         for book, bucket in world.every_bucket():
             view = self._outlook(book)
             if view is not None:
-                valued.append((view, book, bucket, view.try_value(bucket.ledger.holdings())))
+                valued.append((view, book, bucket, value_of(view, bucket)))
         effects += self._resend()
         effects += self._order(valued)
         for view, book, bucket, valuation in valued:
@@ -269,15 +269,14 @@ class Reference:
         return effects
 
     def _issue(self, view: Outlook, bucket: Bucket, valuation: Valuation, order: Order) -> list[Effect]:
-        """The order; with the first takeover of a distress also what is missing, fixed now."""
+        """The order; with the first takeover of a distress that finds money missing also how much, fixed now."""
         known = bucket.distress is not None and bucket.distress.defaulted
         fold.issue(self._world, bucket, order)
         effects: list[Effect] = [self._emit(view.book, "liquidation-orders", order.account, order)]
-        if order.stage in fold.LIQUIDATING and not known:
-            equity = plain(valuation.equity)
+        if fold.is_default(order) and not known:
             message = Default(
                 default_id=order.order_id, account=order.account, bucket=order.bucket, client=order.client,
-                asset=view.market.valuation_asset, deficit=owned(-equity) if equity < 0 else "0",
+                asset=view.market.valuation_asset, deficit=required(-plain(valuation.equity)),
                 insurance_pool=view.market.spec(order.instrument).insurance_pool, order_id=order.order_id,
                 ts_ms=view.now_ms,
             )  # fmt: skip

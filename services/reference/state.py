@@ -126,15 +126,16 @@ class World:
     def now_ms(self, book: AccountBook) -> int:
         return max(self.broadcast_ms, book.own_ms)
 
-    def partition(self, account: str) -> int | None:
+    def partition(self, account: str) -> int:
+        """0 where partitions carry no meaning."""
         count = self.settings.account_partitions
-        return None if count is None else partition_of(account, count)
+        return 0 if count is None else partition_of(account, count)
 
     def gate_is_open(self, account: str) -> bool:
-        return self.gates.get(self.partition(account) or 0, self.gates_open)
+        return self.gates.get(self.partition(account), self.gates_open)
 
     def epoch(self, account: str) -> int:
-        return self.epochs.get(self.partition(account) or 0, 0)
+        return self.epochs.get(self.partition(account), 0)
 
     def every_bucket(self) -> Iterator[tuple[AccountBook, Bucket]]:
         """Sorted by account, then bucket."""
