@@ -84,9 +84,9 @@ def account_line(name: str, partition: int, epoch: int, row: "AccountRow") -> di
         "margin_mode": row.margin_mode,
         "margin_preset": row.margin_preset,
         "valuation_asset": row.valuation_asset,
-        "account_sequence": row.sequence,
+        "provisional": row.provisional,
+        "account_sequences": row.sequences,
         "parked_fills": len(row.parked),
-        "doubts": sorted(f"{doubt.name} at {doubt.topic} {doubt.offset}" for doubt in row.doubts.values()),
         "last_read": {topic: list(place) for topic, place in sorted(row.seen.items())},
     }
 
@@ -145,9 +145,7 @@ def _order(order_id: str, row: "OrderRow") -> dict[str, Any]:
 
 def _print(line: dict[str, Any]) -> None:
     if "bucket" not in line:
-        shown = ", ".join(
-            f"{key} {value}" for key, value in line.items() if key not in ("account", "last_read", "doubts")
-        )
+        shown = ", ".join(f"{key} {value}" for key, value in line.items() if key not in ("account", "last_read"))
         typer.echo(f"{line['account']}: {shown}")
     else:
         typer.echo(f"  {line['bucket']}: {line['status']}")
@@ -161,5 +159,5 @@ def _print(line: dict[str, Any]) -> None:
                 f"    order {order['side']} {order['quantity']} {order['instrument']} at {order['limit_price']}, "
                 f"filled {order['filled_quantity']}, {order['stage']}, attempt {order['attempt']}, {order['order_id']}"
             )
-    for doubt in line["doubts"]:
+    for doubt in line.get("doubts", ()):
         note(f"doubt: {doubt}")

@@ -37,13 +37,12 @@ def margin(
     from services.replay.engines import load_preset, make_engine
     from services.replay.fold import fold, sorted_views
 
-    settings = Settings()
     refused = 0
     try:
         presets = load_presets() if preset is None else load_preset(str(preset))
-        machine = make_engine(EngineName(engine), settings, presets, gates_open=False, observe=False)
+        machine = make_engine(EngineName(engine), Settings(), presets, gates_open=False, observe=False)
         with Recording(path) as recording:
-            for letter in fold(machine, watched(recording.records(), "records"), settings):
+            for letter in fold(machine, watched(recording.records(), "records")):
                 note(refusal_text(letter))
                 refused += 1
     except (RecordingError, PresetError) as error:

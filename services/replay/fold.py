@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from services.contracts.codec import decode, encode
+from services.contracts.messages import Account, Transfer
 from services.contracts.records import Record
 from services.contracts.topics import BY_NAME, SHADOW_ORDERS, Role
 from services.contracts.views import BucketView
 from services.engine.effects import DeadLetter, Effect
-from services.engine.settings import Settings
 from services.replay.engines import ReplayEngine
 
 WRITTEN_ONLY: Final = frozenset(
@@ -15,20 +16,53 @@ WRITTEN_ONLY: Final = frozenset(
 )
 
 
-def fold(engine: ReplayEngine, records: Iterable[Record], settings: Settings) -> Iterator[DeadLetter]:
+def fold(engine: ReplayEngine, records: Iterable[Record]) -> Iterator[DeadLetter]:
     """Applies every record and fires what is due, and answers what was refused.
 
-    The engine's gates are shut: it decides nothing, so orders are those that the recording holds. At the end so much time
-    passes that an account without a record of its own counts as what it becomes then.
+    The engine's gates are shut: it decides nothing, so orders are those that the recording holds. At the end of the recording
+    an account that nobody described becomes what a worker takes it for once it has caught up.
     """
-    now_ms = 0
+    undescribed = Undescribed()
     for record in records:
         if record.topic in WRITTEN_ONLY:
             continue
         yield from _due(engine, record.timestamp_ms)
-        now_ms = max(now_ms, record.timestamp_ms)
         yield from _letters(engine.apply(record))
-    yield from _due(engine, now_ms + settings.provisional_account_ms)
+        undescribed.saw(record)
+    for record in undescribed.records():
+        yield from _letters(engine.apply(record))
+
+
+class Undescribed:
+    """Accounts with a deposit and without a record of their own."""
+
+    def __init__(self) -> None:
+        self._described: set[str] = set()
+        self._first_deposits: dict[str, tuple[str, int]] = {}  # asset, partition
+
+    def saw(self, record: Record) -> None:
+        if record.topic not in ("accounts", "transfers"):
+            return
+        message = decode(record.topic, record.value)
+        if isinstance(message, Account):
+            self._described.add(message.account)
+        elif isinstance(message, Transfer) and message.reason == "deposit":
+            self._first_deposits.setdefault(message.account, (message.asset, record.partition))
+
+    def records(self) -> list[Record]:
+        """What would describe them: cross, client, itself as client, valued in the asset first deposited."""
+        return [
+            Record(
+                topic="accounts",
+                partition=partition,
+                offset=0,
+                timestamp_ms=0,
+                key=None,
+                value=encode(Account(account=name, client=name, margin_mode="cross", valuation_asset=asset)),
+            )
+            for name, (asset, partition) in sorted(self._first_deposits.items())
+            if name not in self._described
+        ]
 
 
 def sorted_views(engine: ReplayEngine) -> list[BucketView]:

@@ -1,7 +1,7 @@
 """Two engines side by side: the same inputs to both, and a stop at the first effect or figure that differs."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from services.contracts.records import Record
 from services.contracts.views import BucketView
@@ -10,6 +10,7 @@ from services.replay.engines import ReplayEngine
 from services.replay.lines import bucket_line, effect_line
 
 Figure = TypeVar("Figure")
+FOR_PEOPLE: Final = frozenset({"detail", "evidence"})
 
 
 class Differs(Exception):
@@ -52,6 +53,10 @@ class Lockstep:
                 raise Differs(["bucket", *place], _views(fast), _views(reference))
             yield fast
 
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Account and name of every bucket, after their views were found equal."""
+        return ((view.account, view.bucket) for view in self.buckets())
+
     def state_hash(self) -> str:
         return self._figure("state_hash", lambda engine: engine.state_hash())
 
@@ -69,7 +74,7 @@ class Lockstep:
 
     def _same(self, cause: list[str | int], fast: list[Effect], reference: list[Effect]) -> list[Effect]:
         ours, theirs = [effect_line(e) for e in fast], [effect_line(e) for e in reference]
-        if ours != theirs:
+        if [_decided(line) for line in ours] != [_decided(line) for line in theirs]:
             raise Differs(cause, ours, theirs)
         return fast
 
@@ -78,6 +83,11 @@ class Lockstep:
         if ours != theirs:
             raise Differs(["summary", name], [{name: _plain(ours)}], [{name: _plain(theirs)}])
         return ours
+
+
+def _decided(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without what is for people only: wording, distances, evidence (engine README, "Vocabulary")."""
+    return {key: value for key, value in line.items() if key not in FOR_PEOPLE and not key.startswith("distance_")}
 
 
 def _views(view: BucketView | None) -> list[dict[str, Any]]:

@@ -30,6 +30,9 @@ class ObservedReference:
     def buckets(self) -> Iterator[BucketView]:
         return self._reference.buckets()
 
+    def places(self) -> Iterator[tuple[str, str]]:
+        return ((view.account, view.bucket) for view in self._reference.buckets())
+
     def state_hash(self) -> str:
         return self._reference.state_hash()
 

@@ -73,7 +73,7 @@ class Tally:
 
     def summary(self, engine: ReplayEngine, elapsed_s: float) -> Summary:
         """The figures at the end of the run; `elapsed_s` is what it took."""
-        places = [(view.account, view.bucket) for view in engine.buckets()]
+        places = list(engine.places())
         return Summary(
             records=self.records,
             accounts=len({account for account, _ in places}),

@@ -13,7 +13,8 @@ import pytest
 
 from tests.script.tape import START_MS, Tape, replay, run
 
-OPENING = ["closed -> healthy", "healthy -> incomplete", "incomplete -> healthy"]
+OPENING = ["closed -> healthy", "alarm bucket_incomplete", "healthy -> incomplete", "incomplete -> healthy"]
+OPENED = len(OPENING)
 ORDER_KEYS = [
     "effect", "cause", "type", "order_id", "epoch", "account", "client", "bucket", "instrument", "position_side", "side",
     "quantity", "order_type", "time_in_force", "limit_price", "reduce_only", "cancel_resting", "block_opening",
@@ -73,7 +74,7 @@ def test_the_next_mark_fills_it_and_the_fee_is_charged() -> None:
 def test_a_mark_beyond_the_limit_expires_it_and_the_next_attempt_is_larger() -> None:
     """At 905: equity 5; f = 4.5025/8.145 = 0.5528. The attempt pushes the limit to the bankruptcy price."""
     outcome = replay(Tape().long().mark("909").wait(100).mark("905").wait(100).mark("906"))
-    assert outcome.story[3:] == [
+    assert outcome.story[OPENED:] == [
         "sell 0.067 at 908.3 partial #1",
         "healthy -> liquidating",
         "sell 0.553 at 900 partial #2",
@@ -86,7 +87,7 @@ def test_a_mark_beyond_the_limit_expires_it_and_the_next_attempt_is_larger() -> 
 def test_at_the_limit_everything_is_answered_at_once() -> None:
     """0.067 at 908.3: equity 9 - 0.067·0.7 - 0.03042805 = 8.92267195, above 1.05·8.48097 but under 1.1 times it."""
     outcome = replay(Tape().long().mark("909"), "--matching", "limit")
-    assert outcome.story[3:] == [
+    assert outcome.story[OPENED:] == [
         "sell 0.067 at 908.3 partial #1",
         "healthy -> liquidating",
         "liquidating -> reduce_only",
@@ -97,14 +98,14 @@ def test_at_the_limit_everything_is_answered_at_once() -> None:
 def test_a_whole_close_at_the_limit_leaves_exactly_nothing() -> None:
     """At the bankruptcy price the equity is used up; the liquidation fee takes nothing that is not there."""
     outcome = replay(Tape().long().mark("901"), "--matching", "limit")
-    assert outcome.story[3:] == ["sell 1 at 900 full #1", "healthy -> liquidating", "liquidating -> closed"]
+    assert outcome.story[OPENED:] == ["sell 1 at 900 full #1", "healthy -> liquidating", "liquidating -> closed"]
     assert (outcome.summary["lowest_equity"], outcome.summary["negative_buckets"]) == ("0", 0)
     assert outcome.exit_code == 0
 
 
 def test_without_answers_the_order_is_sent_again_with_the_same_id() -> None:
     outcome = replay(Tape().long().mark("909").wait(5_000).mark("908"), "--matching", "none")
-    assert outcome.story[5:] == ["alarm order_unanswered", "sell 0.067 at 908.3 partial #1"]
+    assert outcome.story[OPENED + 2 :] == ["alarm order_unanswered", "sell 0.067 at 908.3 partial #1"]
     first, second = outcome.effects("liquidation-order")
     assert first["order_id"] == second["order_id"]
     assert second["cause"] == ["timer", 0, START_MS + 3_500]
@@ -116,7 +117,7 @@ def test_without_answers_the_order_is_sent_again_with_the_same_id() -> None:
 def test_a_gap_through_the_bankruptcy_price_is_a_default(engine: str, pool: str | None, stage: str) -> None:
     tape = Tape().instrument(insurance_pool=pool).account().deposit("100").fill("buy", "1", "1000").mark("1000")
     outcome = replay(tape.wait(1_000).mark("890"), "--engine", engine)
-    assert sorted(outcome.story[3:5]) == ["missing 10 USDT", f"sell 1 at 900 {stage} #1"]
+    assert sorted(outcome.story[OPENED : OPENED + 2]) == ["missing 10 USDT", f"sell 1 at 900 {stage} #1"]
     assert outcome.story[-1] == "liquidating -> closed"
     summary = outcome.summary
     assert (summary["deficit"], summary["negative_buckets"], summary["lowest_equity"]) == ({"USDT": "10"}, 1, "-10")
@@ -132,7 +133,7 @@ def test_an_account_touched_by_the_last_record_is_decided_when_it_has_settled() 
 def test_refused_records_are_dead_letters_and_the_run_goes_on() -> None:
     tape = Tape().long().put("fills", "not json").put("unheard-of", {}).mark("909")
     outcome = replay(tape)
-    assert outcome.story[3:] == [
+    assert outcome.story[OPENED:] == [
         "refused fills invalid_json",
         "refused unheard-of unknown_topic",
         "sell 0.067 at 908.3 partial #1",
@@ -153,7 +154,7 @@ def answered(tape: Tape) -> Tape:
 def test_a_recording_that_holds_answers_answers_itself() -> None:
     """Equity 9 - 0.067·0.5 - 0.01 = 8.9565."""
     outcome = replay(answered(Tape().long().mark("909")))
-    assert outcome.story[3:] == [
+    assert outcome.story[OPENED:] == [
         "sell 0.067 at 908.3 partial #1",
         "healthy -> liquidating",
         "liquidating -> reduce_only",

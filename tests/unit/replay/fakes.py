@@ -111,5 +111,8 @@ class FakeEngine:
     def buckets(self) -> Iterator[BucketView]:
         return iter(self.views)
 
+    def places(self) -> Iterator[tuple[str, str]]:
+        return ((view.account, view.bucket) for view in self.views)
+
     def state_hash(self) -> str:
         return self.hash

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
-from services.contracts.messages import AccountState, Default
+from services.contracts.messages import AccountState, Default, Evidence
 from services.contracts.refusals import Reason, Refusal
 from services.contracts.views import BucketView, PositionView
 from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter
@@ -173,6 +174,22 @@ def test_lockstep_stops_at_the_first_effect_that_differs() -> None:
     assert caught.value.cause == ["prices", 0, 1]
     assert [line["effect"] for line in caught.value.fast] == ["liquidation-order"]
     assert caught.value.reference == []
+
+
+def test_lockstep_lets_wording_and_evidence_differ() -> None:
+    alarm = Alarm(
+        cause=CAUSE, name=AlarmName.SEQUENCE_GAP, account="a-1", bucket="", instrument="", detail="5 to 9", ts_ms=7
+    )
+    told_otherwise = structs.replace(alarm, detail="from 5")
+    evident = structs.replace(order(), evidence=Evidence(fills=[0, 4]))
+    fast, reference = (
+        FakeEngine(lambda _: [alarm, emit(order())]),
+        FakeEngine(lambda _: [told_otherwise, emit(evident)]),
+    )
+    assert Lockstep(fast, reference).apply(of(price("1"))) == [alarm, emit(order())]
+    other = FakeEngine(lambda _: [alarm, emit(order(quantity="1"))])
+    with pytest.raises(Differs):
+        Lockstep(fast, other).apply(of(price("1")))
 
 
 def test_lockstep_wakes_both_at_the_earlier_timer() -> None:
