@@ -143,7 +143,7 @@ class TopicAdmin:
         await self._bounded(self._until_seen({topic.name for topic in topics}))
 
     async def _until_seen(self, names: set[str]) -> None:
-        while names - set(await self._client.list_topics()):
+        while names - set(await self._client.list_topics()):  # noqa: ASYNC110  # the brokers announce nothing to wait for
             await asyncio.sleep(SEEN_POLL_S)
 
     async def brokers(self) -> int:
