@@ -14,7 +14,7 @@ from services.demo.margin import Tiers
 
 SMALLEST, LARGEST = 500.0, 60_000.0  # notional of a position, in the valuation asset
 ISOLATED_SHARE: Final = 0.6
-LONG_SHARE: Final = 0.65
+LONG_SHARE: Final = 0.6
 SPARE: Final = 1.02  # margin over what the venue asks for, so that nobody opens at the limit
 
 
@@ -48,14 +48,20 @@ def openings(
         draw = Random(f"{seed}/account/{number}")
         positions = [
             _position(draw, listing, prices[listing.name], max_leverage)
-            for listing in draw.sample(list(market), k=min(len(market), draw.choice((1, 1, 2, 2, 3))))
+            for listing in _chosen(draw, market, draw.choice((1, 1, 2, 2, 3)))
         ]
         yield _opening(number, positions, isolated=draw.random() < ISOLATED_SHARE, ts_ms=ts_ms)
 
 
+def _chosen(draw: Random, market: Sequence[Listing], count: int) -> list[Listing]:
+    """At most `count` different instruments, by popularity."""
+    picks = draw.choices(market, weights=[listing.popularity for listing in market], k=count)
+    return list({listing.name: listing for listing in picks}.values())
+
+
 def _position(draw: Random, listing: Listing, price: int, max_leverage: float) -> _Position:
     notional = math.exp(draw.uniform(math.log(SMALLEST), math.log(LARGEST)))
-    leverage = math.exp(draw.uniform(0.0, math.log(max_leverage)))
+    leverage = math.exp(draw.random() ** 2 * math.log(max_leverage))  # half of them below three
     quantity = listing.to_lot(notional * ONE / price)
     value = quantity * price // ONE
     required = Tiers(listing.instrument).initial_margin(value)

@@ -17,6 +17,7 @@ class Listing(Struct, frozen=True, kw_only=True):
     instrument: Instrument
     first_price: float
     major: bool = False
+    popularity: int = 1  # how often clients choose it, against the others
 
     @property
     def name(self) -> str:
@@ -69,7 +70,7 @@ def _listing(base: str, price: float, tick: str, lot: str, leverage: int, *, maj
     instrument = perpetual(
         base, tick=tick, lot=lot, leverage=leverage, first_tier="100000", max_price_age_ms=MAX_PRICE_AGE_MS
     )
-    return Listing(instrument=instrument, first_price=price, major=major)
+    return Listing(instrument=instrument, first_price=price, major=major, popularity=5 if major else 1)
 
 
 MARKET: Final = (

@@ -25,9 +25,13 @@ class WorkerProcess:
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.cli.main", "liquidator", "--config", str(self._config),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
-            )  # fmt: skip
+                *(sys.executable, "-c", "from services.cli.main import app; app()"),
+                *("liquidator", "--config", str(self._config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+            )
 
     async def watch(self) -> None:
         """Returns never; raises `WorkerFailed` when the process ends."""

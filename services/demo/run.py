@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -16,15 +16,16 @@ from services.demo.crash_path import crash_path, second_at
 from services.demo.figures import Summary, explain, summarise
 from services.demo.instruments import MARKET, Listing
 from services.demo.process import WorkerFailed, WorkerProcess
-from services.demo.settings import worker_config
+from services.demo.settings import CRASH_ENGINE, worker_config
 from services.demo.venue import READS, Venue
 from services.demo.wire import Wire
 
-INTERVAL_S: Final = 0.02  # between two marks of one instrument
+INTERVAL_S: Final = 0.04  # between two marks of one instrument
 SCREEN_S: Final = 0.25
 READY_TIMEOUT_S: Final = 60.0
 QUIET_S: Final = 0.5  # without a new answer, after the last mark: everything is settled
 DRAIN_TIMEOUT_S: Final = 5.0
+STEPS_A_ROUND: Final = 50
 OVERRUN: Final = 3.0  # how many times longer than asked for a slow machine may take
 
 
@@ -65,7 +66,7 @@ async def play(options: Options, screen: Screen) -> Outcome:
     ):
         place = Path(folder)
         config = place / "liquidator.toml"
-        config.write_text(worker_config(broker.bootstrap, valkey.url, place))
+        config.write_text(worker_config(broker.bootstrap, valkey.url, CRASH_ENGINE))
         worker = WorkerProcess(config, place / "worker.log")
         wire = Wire(broker.bootstrap, BROKER_PARTITIONS, READS)
         venue = Venue(wire, MARKET, crash_path(options.seed, MARKET))
@@ -99,18 +100,19 @@ async def _run(options: Options, venue: Venue, wire: Wire, worker: WorkerProcess
 
 
 async def _story(options: Options, venue: Venue, wire: Wire, worker: WorkerProcess) -> None:
-    figures = venue.figures
-    figures.phase = f"opening {options.accounts} accounts"
-    await venue.list_instruments()
-    prices = dict(venue.books.marks)
-    for opening in openings(options.seed, options.accounts, MARKET, prices, ts_ms=time.time_ns() // 1_000_000):
-        await venue.book(opening)
-    await wire.flush()
+    figures, crash = venue.figures, _Ticker(venue, MARKET)
     figures.phase = "waiting for the worker"
-    crash = _Ticker(venue, MARKET)
+    await venue.list_instruments()
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
-            await crash.hold(until=lambda: len(venue.engine.claimed) == BROKER_PARTITIONS and venue.is_seen())
+            await crash.hold(until=lambda: len(venue.engine.claimed) == BROKER_PARTITIONS)
+            figures.phase = f"opening {options.accounts} accounts"
+            prices, now_ms = dict(venue.books.marks), time.time_ns() // 1_000_000
+            await crash.hold_while(
+                venue.book(opening)
+                for opening in openings(options.seed, options.accounts, MARKET, prices, ts_ms=now_ms)
+            )
+            await crash.hold(until=venue.is_seen)
     except TimeoutError as late:
         missing = sum(bool(bucket.positions) for bucket in venue.books.buckets.values()) - len(figures.statuses)
         raise WorkerFailed(
@@ -132,12 +134,19 @@ class _Ticker:
     def __init__(self, venue: Venue, market: Sequence[Listing]) -> None:
         self._venue = venue
         self._names = [listing.name for listing in market]
-        self._step_s = INTERVAL_S / len(self._names)
 
     async def hold(self, *, until: Callable[[], bool]) -> None:
         """The first marks again and again, so that they stay fresh."""
+        due = time.monotonic()
         while not until():
-            await self._round(0.0, time.monotonic())
+            due = await self._round(0.0, due)
+
+    async def hold_while(self, steps: Iterable[Awaitable[None]]) -> None:
+        """Does the steps, `STEPS_A_ROUND` of them between two rounds of the first marks."""
+        for number, step in enumerate(steps):
+            await step
+            if number % STEPS_A_ROUND == 0:
+                await self._round(0.0, time.monotonic())
 
     async def fall(self, seconds: float) -> None:
         rounds = max(1, round(seconds / INTERVAL_S))
@@ -149,19 +158,23 @@ class _Ticker:
         """The last marks until nothing was answered for `QUIET_S`, at most `DRAIN_TIMEOUT_S`."""
         ends = time.monotonic() + DRAIN_TIMEOUT_S
         answered, since = -1, time.monotonic()
+        due = since
         while time.monotonic() < ends and time.monotonic() - since < QUIET_S:
-            await self._round(second_at(1.0), time.monotonic())
+            due = await self._round(second_at(1.0), due)
             total = self._venue.figures.answers.total()
             if total != answered or self._venue.engine.waiting:
                 answered, since = total, time.monotonic()
 
     async def _round(self, second: float, due: float) -> float:
-        """One mark of each instrument from `due` on; when the next round is due."""
+        """One mark of each instrument at `due`; when the next round is due.
+
+        All at once: the embedded broker hands out one appended batch of a partition a fetch, so marks that travel together
+        reach the worker together.
+        """
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
         for name in self._names:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
             await self._venue.tick(name, second)
-            due += self._step_s
-        return max(due, time.monotonic() - INTERVAL_S)
+        return max(due + INTERVAL_S, time.monotonic())
 
 
 async def _refresh(venue: Venue, screen: Screen) -> None:

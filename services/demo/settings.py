@@ -1,8 +1,37 @@
-"""The worker's configuration for the demo: the embedded parts, and nothing that reaches beyond this machine."""
+"""The worker's configuration beside parts on loopback: for the demo and for recordings played at a real broker."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Final
+
+from services.adapters.embedded import FETCH_MAX_WAIT_MS
+
+# Minutes of a crash pass in seconds here, so what is tuned for minutes has to be told:
+# a close that aims just above the requirement would be repeated with every few marks until nothing is left;
+# a mark moves by half a percent before an order can be answered, so a limit near the mark would be missed each time.
+CRASH_ENGINE: Final = {"hysteresis": "9", "half_spread": "0.02", "max_attempts": "60"}
 
 
-def worker_config(bootstrap: str, valkey_url: str, folder: Path) -> str:
-    """The TOML file of a worker beside the embedded parts."""
-    return ""
+def worker_config(bootstrap: str, redis_url: str, engine: Mapping[str, str]) -> str:
+    """The TOML file of a worker. `price_look_back_ms` -1: the embedded broker cannot look up offsets by time."""
+    chosen = "\n".join(f'{name} = "{value}"' for name, value in engine.items())
+    return f"""\
+[kafka]
+bootstrap = "{bootstrap}"
+fetch_max_wait_ms = {FETCH_MAX_WAIT_MS}
+
+[redis]
+url = "{redis_url}"
+
+[engine]
+{chosen}
+
+[worker]
+instance = "demo"
+price_look_back_ms = -1
+
+[http]
+port = 0
+
+[log]
+format = "json"
+"""

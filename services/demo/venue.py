@@ -21,7 +21,7 @@ DEFAULTS: Final = "defaults"
 DEAD_LETTERS: Final = "dead-letters"
 READS: Final = (ORDERS, STATES, DEFAULTS, DEAD_LETTERS)
 SOURCE: Final = "venue"
-MAJOR_DEPTH, OTHER_DEPTH = 2_000_000 * ONE, 300_000 * ONE  # notional that a calm book takes on one mark
+MAJOR_DEPTH, OTHER_DEPTH = 2_000_000 * ONE, 150_000 * ONE  # notional that a calm book takes on one mark
 
 
 class Venue:

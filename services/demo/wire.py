@@ -12,6 +12,7 @@ from services.contracts.codec import encode
 from services.contracts.identifiers import partition_of
 from services.contracts.messages import Message
 from services.contracts.records import Record
+from services.contracts.topics import TOPICS
 
 START_TIMEOUT_S: Final = 20.0
 POLL_MS: Final = 100
@@ -30,12 +31,18 @@ class Wire:
         self._reads = [TopicPartition(topic, partition) for topic in reads for partition in range(partitions)]
         self._unacknowledged: set[asyncio.Future[RecordMetadata]] = set()
         self._failure: BaseException | None = None
+        self._price_partitions: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Connects. Raises `TimeoutError` or `aiokafka.errors.KafkaError`."""
+        """Connects, and makes every topic: the embedded broker does so when it is first asked about one.
+
+        Raises `TimeoutError` or `aiokafka.errors.KafkaError`.
+        """
         async with asyncio.timeout(START_TIMEOUT_S):
             await self._producer.start()
             await self._consumer.start()
+            for topic in TOPICS:
+                await self._producer.partitions_for(topic.name)
         self._consumer.assign(self._reads)
 
     async def close(self) -> None:
@@ -53,7 +60,7 @@ class Wire:
         """
         if self._failure is not None:
             raise self._failure
-        partition, value = partition_of(key, self._partitions), encode(message)
+        partition, value = self._partition(topic, key), encode(message)
         future = await self._producer.send(
             topic, value, key=key.encode(), partition=partition, timestamp_ms=timestamp_ms
         )
@@ -74,6 +81,12 @@ class Wire:
             )  # fmt: skip
 
         future.add_done_callback(done)
+
+    def _partition(self, topic: str, key: str) -> int:
+        """By murmur2 of the key; prices in turns by instrument, so that no partition carries more of them than another."""
+        if topic != "prices":
+            return partition_of(key, self._partitions)
+        return self._price_partitions.setdefault(key, len(self._price_partitions) % self._partitions)
 
     async def flush(self) -> None:
         """Waits until everything appended so far is acknowledged."""
