@@ -9,6 +9,8 @@ from services.cli.output import ExitCode, flush_json, note, stop, write_json
 if TYPE_CHECKING:
     from services.demo.run import Options, Outcome
 
+TOLD = 10  # buckets below zero that are explained one by one
+
 
 def demo(
     seconds: Annotated[
@@ -65,5 +67,7 @@ def _tell(outcome: "Outcome", *, as_json: bool) -> None:
         from services.demo.screen import summary_table
 
         Console().print(summary_table(outcome.summary))
-    for line in outcome.negatives:
+    for line in outcome.negatives[:TOLD]:
         note(line)
+    if len(outcome.negatives) > TOLD:
+        note(f"… and {len(outcome.negatives) - TOLD} more")

@@ -75,11 +75,11 @@ def _listing(base: str, price: float, tick: str, lot: str, leverage: int, *, maj
 
 MARKET: Final = (
     _listing("BTC", 117_000.0, "0.1", "0.001", 50, major=True),
-    _listing("ETH", 4_100.0, "0.01", "0.001", 50, major=True),
-    _listing("SOL", 210.0, "0.001", "0.01", 25, major=True),
-    _listing("AVAX", 27.0, "0.0001", "0.1", 20),
-    _listing("DOT", 3.9, "0.0001", "1", 20),
-    _listing("ATOM", 3.95, "0.0001", "1", 20),
-    _listing("AAVE", 260.0, "0.001", "0.01", 20),
-    _listing("XLM", 0.365, "0.00001", "1", 20),
+    _listing("ETH", 4_100.0, "0.01", "0.001", 25, major=True),
+    _listing("SOL", 210.0, "0.001", "0.01", 20, major=True),
+    _listing("AVAX", 27.0, "0.0001", "0.1", 10),
+    _listing("DOT", 3.9, "0.0001", "1", 10),
+    _listing("ATOM", 3.95, "0.0001", "1", 10),
+    _listing("AAVE", 260.0, "0.001", "0.01", 10),
+    _listing("XLM", 0.365, "0.00001", "1", 10),
 )

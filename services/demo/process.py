@@ -15,7 +15,7 @@ class WorkerFailed(RuntimeError):
 
 
 class WorkerProcess:
-    """One `ringfence liquidator`, with its log in a file."""
+    """One `ringfence liquidator`, with its log in a file and its working folder beside it."""
 
     def __init__(self, config: Path, log: Path) -> None:
         self._config = config
@@ -27,6 +27,7 @@ class WorkerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", "from services.cli.main import app; app()"),
                 *("liquidator", "--config", str(self._config)),
+                cwd=self._log.parent,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

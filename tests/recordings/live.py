@@ -43,8 +43,8 @@ from services.engine.effects import Effect, Emit
 from services.engine.settings import Settings
 from services.replay.choices import EngineName, Matching
 from services.replay.engines import ReplayEngine, make_engine, shipped_presets
-from services.replay.matching import Answer, Matcher
 from services.replay.lines import ORDERS
+from services.replay.matching import Answer, Matcher
 from services.replay.runner import ANSWER_TOPICS, Runner
 from tests.recordings.coinm import PARTITIONS
 from tests.support.kafka import KafkaServer, create_topics
