@@ -27,6 +27,7 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from services.adapters.presets import load_presets
 from services.adapters.recordings import read_file
 from services.contracts.codec import decode, encode
 from services.contracts.decimals import parse, to_text
@@ -42,7 +43,7 @@ from services.demo.settings import worker_config
 from services.engine.effects import Effect, Emit
 from services.engine.settings import Settings
 from services.replay.choices import EngineName, Matching
-from services.replay.engines import ReplayEngine, make_engine, shipped_presets
+from services.replay.engines import ReplayEngine, make_engine
 from services.replay.lines import ORDERS
 from services.replay.matching import Answer, Matcher
 from services.replay.runner import ANSWER_TOPICS, Runner
@@ -121,7 +122,7 @@ def moved(records: Iterator[Record], start_ms: int) -> list[Record]:
 def replayed(records: Sequence[Record]) -> tuple[Way, dict[int, set[str]]]:
     """The replay, and for the index of each record that causes orders their ids."""
     ledger, settings = Ledger(records), Settings()
-    engine = Watched(make_engine(EngineName.FAST, settings, shipped_presets(), observe=False), ledger)
+    engine = Watched(make_engine(EngineName.FAST, settings, load_presets(), observe=False), ledger)
     runner = Runner(engine, Matching.NEXT, settle_ms=settings.account_settle_ms)
     orders: dict[str, Order] = {}
     expected: dict[int, set[str]] = {}
