@@ -60,17 +60,22 @@ def verify_private_names() -> None:
     Raises:
         Refused: a name is gone or takes other parameters.
     """
+    if wrong := foreign_names():
+        raise Refused(
+            f"faust {faust.__version__} and aiokafka {aiokafka.__version__} do not fit the batch transport: "
+            f"{', '.join(wrong)}. Install the versions that the package pins."
+        )
+
+
+def foreign_names() -> list[str]:
+    """The private names that are not there, or take other parameters than they did."""
     wrong = [
         f"{owner.__module__}.{owner.__qualname__}.{name}"
         for owner, name, parameters in PRIVATE_NAMES
         if tuple(inspect.signature(getattr(owner, name, lambda: None)).parameters) != parameters
     ]
     wrong += [f"TopicPartitionState.{name}" for name in STATE_PROPERTIES if not hasattr(TopicPartitionState, name)]
-    if wrong:
-        raise Refused(
-            f"faust {faust.__version__} and aiokafka {aiokafka.__version__} do not fit the batch transport: "
-            f"{', '.join(wrong)}. Install the versions that the package pins."
-        )
+    return wrong
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,9 @@ class EngineSection(Section):
     max_unfilled_ms: Millis = Settings().max_unfilled_ms
     order_ttl_ms: Millis = Settings().order_ttl_ms
     clock_skew_ms: Millis = Settings().clock_skew_ms
+    gap_guard: Literal["off", "cross", "all"] = Settings().gap_guard
+    gap_z: Rate = to_text(Settings().gap_z)
+    gap_reaction_ms: Millis = Settings().gap_reaction_ms
     warning_buffer: Rate = to_text(Settings().warning_buffer)
     margin_call_buffer: Rate = to_text(Settings().margin_call_buffer)
     reduce_only_buffer: Rate = to_text(Settings().reduce_only_buffer)
@@ -134,7 +137,8 @@ class EngineSection(Section):
 
     def settings(self, account_partitions: int) -> Settings:
         """For the engine; the partition count is the brokers' to say."""
-        values = {name: parse(v) if isinstance(v, str) else v for name, v in self.model_dump().items()}
+        words, given = {"gap_guard"}, self.model_dump()
+        values = {name: parse(v) if isinstance(v, str) and name not in words else v for name, v in given.items()}
         return msgspec.convert(values | {"account_partitions": account_partitions}, Settings)
 
 

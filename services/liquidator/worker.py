@@ -75,6 +75,7 @@ class Worker:
         self._last_beat = clock.monotonic()
         self._last_timer_ms = 0
         self._stopping = False
+        self._was_assigned = False
         self._dispatch = Dispatch(
             names=settings.names, outbox=outbox, shards=self.shards, clock=clock, meter=meter, alarms=self.alarms
         )
@@ -101,6 +102,7 @@ class Worker:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """These partitions are ours now. Those that were ours before keep their memory, and claim again."""
+        self._was_assigned = True
         for partition in set(self.shards) - partitions:
             self._forget(self.shards[partition])
         for partition in sorted(partitions):
@@ -363,6 +365,8 @@ class Worker:
             reasons.append("broadcast topics are being read")
         elif self.newest_price_ms is None or self._clock.now_ms() - self.newest_price_ms > max_price_silence_ms:
             reasons.append("no fresh price")
+        if not self._was_assigned:
+            reasons.append("joining the group")
         if self._stopping:
             reasons.append("stopping")
         return reasons
