@@ -95,6 +95,15 @@ class Sheet:
             (equity_low, equity_high), (maintenance[0], maintenance[1]), (initial[0], initial[1]), ERROR * magnitude
         )
 
+    def gross(self, box: Mapping[str, Interval], rates: Mapping[str, float]) -> float:
+        """An upper bound of Σ rate·notional·price while every price of `box` stays inside its interval."""
+        total = 0.0
+        for line in self.lines:
+            low, high = box[line.price_id]
+            notional = abs(line.size) / low if line.inverse else abs(line.size) * high
+            total += rates[line.price_id] * notional * self._price(line.asset, box)[1]
+        return total * (1 + ERROR)
+
     def _price(self, asset: str, box: Mapping[str, Interval]) -> Interval:
         record = self._market.assets.get(asset)
         if asset == self._valuation_asset:

@@ -106,11 +106,15 @@ class Certificates(FullScan):
             return None
         if is_liquidatable(valuation, at_equal=True) or valuation.equity < 0:
             return None
+        gap = self._context.gap
+        if gap.breaches(account, valuation):
+            return None
+        rates = {leg.key[0]: gap.rate(leg.key[0]) for leg in valuation.legs if gap.guards(account, valuation)}
         marks = {price_id: mark / E18_FLOAT for price_id in ids if (mark := self._context.market.marks.get(price_id))}
         if len(marks) != len(ids):
             return None
         sheet, sigmas = Sheet(account, bucket, self._context.market), self._sigmas(ids)
-        share = self._proposal(bucket, valuation, sigmas)
+        share = self._proposal(bucket, valuation, sigmas, gap.loss(valuation) if rates else 0)
         for _ in range(HALVINGS):
             if share * max(sigmas.values()) < NARROWEST_SHARE:
                 return None
@@ -119,7 +123,7 @@ class Certificates(FullScan):
                 for i, m in marks.items()
                 if (r := min(WIDEST_SHARE, share * sigmas[i])) > 0
             }
-            if self._holds(bucket, sheet.over(box)):
+            if self._holds(bucket, sheet.over(box), sheet.gross(box, rates) if rates else 0.0):
                 return box
             share /= 2
         return None
@@ -127,13 +131,14 @@ class Certificates(FullScan):
     def _sigmas(self, ids: tuple[str, ...]) -> dict[str, float]:
         return {price_id: max(self._context.market.sigma(price_id) / E18_FLOAT, EDGE) for price_id in ids}
 
-    def _proposal(self, bucket: Bucket, valuation: Valuation, sigmas: dict[str, float]) -> float:
+    def _proposal(self, bucket: Bucket, valuation: Valuation, sigmas: dict[str, float], loss: int) -> float:
         """k = slack / Σ|a_i|·p_i·σ_i, the slack being the distance to the nearest threshold."""
         scale = float(valuation.scale)
         equity, maintenance, initial = (
             float(x) / scale for x in (valuation.equity, valuation.maintenance, valuation.initial)
         )
-        slack = min((abs(equity - t) for t in self._thresholds(bucket, maintenance, initial)), default=equity)
+        thresholds = [*self._thresholds(bucket, maintenance, initial), float(loss) / scale / E18_FLOAT]
+        slack = min((abs(equity - t) for t in thresholds), default=equity)
         moves = sum(
             abs(float(leg.value)) * leg.settle_price / (scale / E18_FLOAT**2) * sigmas.get(leg.key[0], 0.0)
             for leg in valuation.legs
@@ -155,11 +160,14 @@ class Certificates(FullScan):
             found.append(self._watch.lowest_e18 / E18_FLOAT)
         return found
 
-    def _holds(self, bucket: Bucket, bounds: Bounds) -> bool:
-        """Whether, anywhere in the box, the bucket keeps its status, is not liquidatable, and sets no new low."""
+    def _holds(self, bucket: Bucket, bounds: Bounds, loss: float) -> bool:
+        """Whether, anywhere in the box, the bucket keeps its status, is not liquidatable, and sets no new low.
+
+        `loss` is the most that the gap guard expects, 0 where it does not look.
+        """
         s, error = self._context.settings, bounds.error
         equity, highest = bounds.equity[0] - error, bounds.equity[1] + error
-        if equity <= bounds.maintenance[1] or equity < 0:
+        if equity <= max(bounds.maintenance[1], loss) or equity < 0:
             return False
         if (
             self._watch is not None

@@ -14,6 +14,7 @@ from services.engine.state import PositionKey
 from services.engine.valuation import Leg, Valuation
 from services.engine.worth import E36, E54, divides
 
+WHOLE: Final = Fraction(1)
 PRICE_GRID: Final = 10**6  # prices without a tick are rounded to 12 decimals: 1e-18 · PRICE_GRID
 
 
@@ -37,11 +38,16 @@ def order_of_closing(valuation: Valuation, settings: Settings) -> list[Leg]:
     return sorted(valuation.legs, key=rank)
 
 
-def quantity_to_close(leg: Leg, valuation: Valuation, market: Market, settings: Settings) -> int:
-    """Contracts (e18) whose closing brings the bucket to (1+b)·MM, lots, order limits and remainders respected; 0: none may."""
+def quantity_to_close(
+    leg: Leg, valuation: Valuation, market: Market, settings: Settings, most_kept: Fraction = WHOLE
+) -> int:
+    """Contracts (e18) whose closing brings the bucket to (1+b)·MM, lots, order limits and remainders respected; 0: none may.
+
+    At most the share `most_kept` of the position stays.
+    """
     spec, held = leg.spec, abs(leg.position.quantity)
     lot = spec.lot_size or 1
-    remaining = _largest_remainder(leg, valuation, market, settings)
+    remaining = min(most_kept, _largest_remainder(leg, valuation, market, settings))
     wanted = held - remaining.numerator * held // remaining.denominator
     most = held if spec.max_order_quantity is None else min(held, spec.max_order_quantity // lot * lot)
     quantity = min(held, max(lot, -(-wanted // lot) * lot), most)

@@ -26,15 +26,15 @@ class Decider:
     def __init__(self, context: Context, valuer: Valuer) -> None:
         self._context = context
         self._valuer = valuer
-        self._judge = Judge(context, valuer)
+        self.judge = Judge(context, valuer)
         self._writer = OrderWriter(context, valuer)
         self.resend = self._writer.resend
 
     def decide(self, account: Account, bucket: Bucket, valuation: Valuation) -> None:
         """Emit every order that the bucket needs now, given its valuation."""
-        if not self._judge.breaches(valuation) or self._is_blocked(account, bucket):
+        if not self.judge.breaches(account, valuation) or self._is_blocked(account, bucket):
             return
-        if not self._judge.is_certain(account, bucket):
+        if not self.judge.is_certain(account, bucket):
             return
         passed: set[PositionKey] = set()
         found = 0
@@ -70,7 +70,7 @@ class Decider:
         """The next position to look at and the order that it needs, if the projected bucket still needs one."""
         holdings = project(bucket, self._context.market)
         projected = self._valuer.value(account, holdings, self._context.now_of(account))
-        if isinstance(projected, Incomplete) or not self._judge.is_liquidatable(account, holdings, projected):
+        if isinstance(projected, Incomplete) or not self.judge.is_liquidatable(account, holdings, projected):
             return None
         busy = {(order.instrument, order.position_side) for order in bucket.orders.values() if order.is_open} | passed
         legs = [
@@ -87,7 +87,8 @@ class Decider:
             leg, quantity = chosen
         else:
             leg = legs[0]
-            quantity = quantity_to_close(leg, projected, self._context.market, self._context.settings)
+            most_kept = self._context.gap.largest_remainder(account, leg, projected)
+            quantity = quantity_to_close(leg, projected, self._context.market, self._context.settings, most_kept)
         return leg.key, self._close(account, bucket, (holdings, projected), leg, quantity)
 
     def _may_close(self, account: Account, leg: Leg) -> bool:

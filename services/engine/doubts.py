@@ -14,13 +14,14 @@ class Judge:
         self._context = context
         self._valuer = valuer
 
-    def breaches(self, valuation: Valuation) -> bool:
-        """At the marks as they are used."""
-        return is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
+    def breaches(self, account: Account, valuation: Valuation) -> bool:
+        """At the marks as they are used: under its requirement, or within a gap of zero."""
+        under = is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
+        return under or self._context.gap.breaches(account, valuation)
 
     def is_liquidatable(self, account: Account, holdings: Holdings, valuation: Valuation) -> bool:
         """At the marks, and, where one of them is doubtful, at the corner that favours the bucket too."""
-        if not self.breaches(valuation):
+        if not self.breaches(account, valuation):
             return False
         corner = self._corner(account, holdings)
         if corner is None:
@@ -28,7 +29,7 @@ class Judge:
         if any(not mark and divides(self._context.market.specs[key[0]]) for key, mark in corner.legs.items()):
             return False  # an inverse short at a price of 0 is worth infinitely much
         favoured = self._valuer.value(account, holdings, self._context.now_of(account), corner)
-        return isinstance(favoured, Valuation) and self.breaches(favoured)
+        return isinstance(favoured, Valuation) and self.breaches(account, favoured)
 
     def is_certain(self, account: Account, bucket: Bucket) -> bool:
         """Liquidatable under every reading of the ledger; a doubt whose other reading nobody knows saves the bucket."""

@@ -39,7 +39,7 @@ from services.engine.sequences import alarm_gap
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
 from services.engine.statements import compare_statements
-from services.engine.valuation import Valuation, is_liquidatable
+from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.views import view_of
 from services.engine.watch import EquityWatch
@@ -370,7 +370,7 @@ class Engine:
             if found is not None and (valuation := self._review(*found)) is not None:
                 acute.append((*found, valuation))
         context.touched.clear()
-        breached = [(a, b, v) for a, b, v in acute if isinstance(v, Valuation) and self._is_under(v)]
+        breached = [(a, b, v) for a, b, v in acute if isinstance(v, Valuation) and self._is_under(a, v)]
         if len(breached) > 1:
             breached.sort(key=lambda each: self._urgency(*each))
         for account, bucket, valuation in breached:
@@ -398,14 +398,14 @@ class Engine:
             del context.unanswered[subject]
             context.timers.at(due_ms, "order", *subject)
 
-    def _is_under(self, valuation: Valuation) -> bool:
-        return is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
+    def _is_under(self, account: Account, valuation: Valuation) -> bool:
+        return self._decider.judge.breaches(account, valuation)
 
     def _review(self, account: Account, bucket: Bucket) -> Valuation | Incomplete | None:
         """The bucket's valuation if its status or a decision is due; None, and a new place in the index, if nothing is."""
         context, key = self._context, (account.account, bucket.name)
         valuation = self._valuer.value_bucket(account, bucket, context.now_of(account))
-        under = isinstance(valuation, Valuation) and self._is_under(valuation)
+        under = isinstance(valuation, Valuation) and self._is_under(account, valuation)
         if under:
             self._under[key] = None
         else:

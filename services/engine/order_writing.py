@@ -8,14 +8,14 @@ from msgspec import structs
 
 from services.contracts.decimals import to_text
 from services.contracts.identifiers import order_id as id_of_order
-from services.contracts.messages import Default, Evidence, Order
+from services.contracts.messages import Default, Evidence, Order, Trigger
 from services.engine.closing import Close, round_price
 from services.engine.context import Context
 from services.engine.effects import AlarmName, Emit
 from services.engine.orders import open_order_of
 from services.engine.projection import project
 from services.engine.state import Account, Bucket, OpenOrder
-from services.engine.valuation import Leg, Valuation
+from services.engine.valuation import Leg, Valuation, is_liquidatable
 from services.engine.valuer import Valuer, holdings_of
 
 ORDERS_TOPIC: Final = "liquidation-orders"
@@ -78,7 +78,7 @@ class OrderWriter:
             quantity=to_text(close.quantity), order_type="limit", time_in_force="ioc", limit_price=to_text(close.limit),
             reduce_only=True, cancel_resting="instrument" if account.margin_mode == "isolated" else "bucket", block_opening=True,
             valid_until_ms=order.issued_ms + self._context.settings.order_ttl_ms,
-            trigger="negative_equity" if valuation.equity < 0 else "maintenance_breach", attempt=close.attempt,
+            trigger=self._trigger(valuation), attempt=close.attempt,
             position_quantity=to_text(held.quantity if (held := bucket.positions.get(leg.key)) else 0), mark_price=to_text(leg.mark),
             liquidation_price=liquidation, bankruptcy_price=bankruptcy,
             equity=to_text(valuation.equity_e18()), maintenance_margin=to_text(valuation.requirement_e18(valuation.maintenance)),
@@ -86,6 +86,12 @@ class OrderWriter:
             projected_maintenance_margin=to_text(projected.requirement_e18(projected.maintenance)),
             evidence=self._evidence(account, bucket), ts_ms=order.issued_ms,
         )  # fmt: skip
+
+    def _trigger(self, valuation: Valuation) -> Trigger:
+        if valuation.equity < 0:
+            return "negative_equity"
+        under = is_liquidatable(valuation, at_equal=self._context.settings.liquidate_at_equal)
+        return "maintenance_breach" if under else "gap_guard"
 
     def _evidence(self, account: Account, bucket: Bucket) -> Evidence:
         market = self._context.market

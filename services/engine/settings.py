@@ -1,5 +1,7 @@
 """What an operator may tune in the engine. Rates are e18 integers, durations milliseconds of event time."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from services.contracts.decimals import ONE
@@ -36,6 +38,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_unfilled_ms: int = 30_000
     order_ttl_ms: int = 2_000
     clock_skew_ms: int = 500
+
+    gap_guard: Literal["off", "cross", "all"] = "off"  # "cross": all but isolated buckets on a flat tier
+    gap_z: int = 3 * ONE  # quantile of the expected move, in sigmas
+    gap_reaction_ms: int = 2_000  # from the decision until the close has filled
 
     warning_buffer: int = ONE // 4
     margin_call_buffer: int = ONE // 20

@@ -7,7 +7,7 @@ rate lifts the initial rate where that would be lower. `null` takes a field away
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, get_args, get_type_hints
 
 import orjson
 from msgspec import Struct, structs
@@ -166,12 +166,14 @@ def _typed(name: str, value: str | None) -> str | int | None:
 
 
 def _setting(name: str, value: str) -> Any:
-    """The value of a setting: times and counts are integers, switches true or false, all else decimal rates."""
+    """The value of a setting: times and counts are integers, switches true or false, choices one of their words, all else decimal rates."""
     if name not in Settings.__struct_fields__:
         raise OverrideError(f"--set engine.{name}: no such setting; there are {', '.join(Settings.__struct_fields__)}")
     try:
         if isinstance(getattr(Settings(), name), bool):
             return {"true": True, "false": False}[value]
+        if isinstance(getattr(Settings(), name), str):
+            return value if value in get_args(get_type_hints(Settings)[name]) else _refuse(value)
         if name.endswith("_ms") or name in COUNTS:
             return _natural(value)
         return parse(value) if re.search(UNSIGNED_PATTERN, value) else _refuse(value)

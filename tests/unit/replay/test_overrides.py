@@ -85,17 +85,18 @@ def test_everything_else_stays_as_it_is() -> None:
         ("engine.hysteresis=0.1", "hysteresis", ONE // 10),
         ("engine.liquidate_at_equal=true", "liquidate_at_equal", True),
         ("engine.account_partitions=16", "account_partitions", 16),
+        ("engine.gap_guard=cross", "gap_guard", "cross"),
     ],
 )
 def test_a_setting_is_replaced(text: str, field: str, value: object) -> None:
     assert getattr(Overrides([text]).settings(Settings()), field) == value
 
 
-def test_every_setting_is_a_time_a_count_a_switch_or_a_rate() -> None:
+def test_every_setting_is_a_time_a_count_a_switch_a_word_or_a_rate() -> None:
     """Rates default to what is written with ONE: a count that is taken for a rate would show here."""
     for name in Settings.__struct_fields__:
         default = getattr(Settings(), name)
-        is_count = name.endswith("_ms") or name in COUNTS or isinstance(default, bool)
+        is_count = name.endswith("_ms") or name in COUNTS or isinstance(default, bool | str)
         assert is_count or default >= ONE // 1_000_000_000, name
 
 
@@ -104,6 +105,7 @@ def test_every_setting_is_a_time_a_count_a_switch_or_a_rate() -> None:
     [
         "engine.account_settle_ms",
         "engine.unheard_of=1",
+        "engine.gap_guard=on",
         "engine.account_settle_ms=-1",
         "engine.account_settle_ms=1.5",
         "engine.hysteresis=-0.1",
