@@ -37,6 +37,8 @@ def demo(
 
     try:
         outcome = asyncio.run(_watched(Options(seconds=seconds, seed=seed, accounts=accounts)))
+    except asyncio.CancelledError:
+        stop("ended by a signal", ExitCode.NO)
     except (EmbeddedUnavailable, WorkerFailed) as failed:
         stop(str(failed), ExitCode.UNREACHABLE)
     _tell(outcome, as_json=as_json)

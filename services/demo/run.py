@@ -1,6 +1,7 @@
 """The demo from start to end: parts, worker, clients, crash, summary. Everything it starts it also ends."""
 
 import asyncio
+import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -58,7 +59,11 @@ async def play(options: Options, screen: Screen) -> Outcome:
     Raises:
         EmbeddedUnavailable: a wheel is missing.
         WorkerFailed: the worker ended, or was not ready in time; its log says why.
+        asyncio.CancelledError: SIGTERM asked for the end; everything was stopped.
     """
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with (
         tempfile.TemporaryDirectory(prefix="ringfence-demo-") as folder,
         EmbeddedBroker() as broker,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -301,6 +302,7 @@ def main() -> int:
     parser.add_argument("recording", type=Path)
     parser.add_argument("--records", type=int, default=None, help="only so many from the start")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit, so that what was started is stopped
     records = moved(islice(read_file(str(arguments.recording)), arguments.records), time.time_ns() // 1_000_000)
     replay, expected = replayed(records)
     live, missed = asyncio.run(_live(records, expected))
