@@ -23,7 +23,6 @@ class Reason(StrEnum):
     EXPIRY_MISSING = "expiry_missing"
     ID_CONFLICT = "id_conflict"
     WRONG_PARTITION = "wrong_partition"
-    KEY_MISMATCH = "key_mismatch"
     IMMUTABLE_CHANGED = "immutable_changed"
     PARKED_OVERFLOW = "parked_overflow"
     TOO_MANY_PRICES = "too_many_prices"

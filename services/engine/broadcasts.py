@@ -154,7 +154,7 @@ class Broadcasts:
     def _clear(self, control: Control) -> None:
         """Doubts up to the named offsets are settled (all of them where none is named)."""
         context = self._context
-        targets: Iterable[str] = list(context.accounts) if control.scope == ALL else [control.target]
+        targets: list[str] = {ALL: list(context.accounts), "account": [control.target]}.get(control.scope, [])
         through = control.through
 
         def settled(topic: str, offset: int) -> bool:

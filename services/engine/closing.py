@@ -180,6 +180,13 @@ def _share(leg: Leg, quantity: int, valuation: Valuation, market: Market) -> Fra
     return Fraction(valuation.equity) * (before - after) / valuation.maintenance
 
 
+def reported_price(price: Fraction | None, spec: Spec, *, up: bool) -> int | None:
+    """A liquidation or bankruptcy price on the tick toward safety, e18; None where there is none, or none left above zero."""
+    if price is None or (not up and price * ONE < (spec.tick_size or PRICE_GRID)):
+        return None
+    return round_price(price, spec, up=up)
+
+
 def round_price(price: Fraction, spec: Spec, *, up: bool) -> int:
     """The price on the tick (12 decimals where there is none), e18, at least one tick."""
     grid = spec.tick_size or PRICE_GRID

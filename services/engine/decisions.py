@@ -4,7 +4,15 @@ from fractions import Fraction
 from typing import Final
 
 from services.contracts.decimals import ONE
-from services.engine.closing import Close, limit_price, order_of_closing, quantity_to_close, round_price, worst_price
+from services.engine.closing import (
+    Close,
+    limit_price,
+    order_of_closing,
+    quantity_to_close,
+    reported_price,
+    round_price,
+    worst_price,
+)
 from services.engine.context import Context
 from services.engine.conversion import conversion
 from services.engine.doubts import Judge
@@ -104,8 +112,9 @@ class Decider:
         attempt, selling, held = next_attempt(bucket, leg.key[0]), leg.position.quantity > 0, abs(leg.position.quantity)
         earlier = earlier_orders(bucket, leg.key[0])
         if self._must_be_taken_over(account, bucket, projected, leg, earlier):
-            price = Fraction(leg.mark, ONE) if bankruptcy is None else bankruptcy
-            limit = round_price(price, leg.spec, up=selling)
+            limit = reported_price(bankruptcy, leg.spec, up=selling)
+            if limit is None:
+                limit = round_price(Fraction(leg.mark, ONE), leg.spec, up=selling)
             stage = "adl" if leg.spec.insurance_pool is None else "takeover"
             return Close(leg=leg, quantity=held, limit=limit, stage=stage, attempt=attempt)
         if not quantity:

@@ -207,8 +207,9 @@ class Engine:
     # -- views -----------------------------------------------------------------------------------------------------
 
     def buckets(self) -> Iterator[BucketView]:
-        """Every bucket at the last marks."""
-        for account, bucket in self._context.all_buckets():
+        """Every bucket at the last marks, by account, then bucket."""
+        places = sorted(self._context.all_buckets(), key=lambda place: (place[0].account, place[1].name))
+        for account, bucket in places:
             yield view_of(account, bucket, self._valuer, self._context.settings, self._context.now_of(account))
 
     def places(self) -> Iterator[BucketKey]:

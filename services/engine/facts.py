@@ -11,7 +11,7 @@ from services.contracts.refusals import Reason, Refusal
 from services.engine.context import Context
 from services.engine.effects import AlarmName
 from services.engine.ledger import apply_fill, apply_transfer
-from services.engine.orders import count_fill
+from services.engine.orders import count_fill, is_ours
 from services.engine.sequences import note_sequence
 from services.engine.state import Account, Bucket, Doubt
 
@@ -77,16 +77,12 @@ def fold_fill(context: Context, fill: Fill, record: Record) -> Refusal | None:
     if seen == "conflict":
         _doubt(context, account, name or MAIN, Doubt(Reason.ID_CONFLICT, record.topic, record.offset))
         return Refusal(Reason.ID_CONFLICT, f"fill {fill.fill_id} was seen with another content")
-    if not _is_ours(account, fill):
+    if not is_ours(fill):
         _touch(context, account)
     if name is None or fill.instrument not in context.market.specs:
         return _park(context, account, name, fill, record)
     _apply_fill(context, account, name, fill)
     return None
-
-
-def _is_ours(account: Account, fill: Fill) -> bool:
-    return fill.order_id is not None and any(fill.order_id in bucket.orders for bucket in account.buckets.values())
 
 
 def _apply_fill(context: Context, account: Account, name: str, fill: Fill) -> None:

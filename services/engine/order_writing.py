@@ -9,7 +9,7 @@ from msgspec import structs
 from services.contracts.decimals import to_text
 from services.contracts.identifiers import order_id as id_of_order
 from services.contracts.messages import Default, Evidence, Order, Trigger
-from services.engine.closing import Close, round_price
+from services.engine.closing import Close, reported_price
 from services.engine.context import Context
 from services.engine.effects import AlarmName, Emit
 from services.engine.orders import open_order_of
@@ -125,7 +125,8 @@ class OrderWriter:
 
 def price_text(price: Fraction | None, leg: Leg) -> str | None:
     """A line rounded to the tick toward safety: a long's up, a short's down."""
-    return None if price is None else to_text(round_price(price, leg.spec, up=leg.position.quantity > 0))
+    rounded = reported_price(price, leg.spec, up=leg.position.quantity > 0)
+    return None if rounded is None else to_text(rounded)
 
 
 def _place(place: Sequence[int] | None) -> list[int] | None:

@@ -45,10 +45,15 @@ def answer_due_ms(context: Context, order: OpenOrder) -> int:
     return order.valid_until_ms + context.settings.clock_skew_ms + wait * ((1 << order.resends) - 1)
 
 
+def is_ours(fill: Fill) -> bool:
+    """Whether the fill executes a liquidation order."""
+    return fill.order_id is not None and fill.exec_type in OWN_EXECUTIONS
+
+
 def count_fill(bucket: Bucket, fill: Fill) -> None:
     """A fill that carries the id of one of our orders uses up its reserve; it may come before the order itself."""
     order = None if fill.order_id is None else bucket.orders.get(fill.order_id)
-    if fill.order_id is None or (order is None and fill.exec_type not in OWN_EXECUTIONS):
+    if fill.order_id is None or (order is None and not is_ours(fill)):
         return
     if order is None:
         order = bucket.orders[fill.order_id] = OpenOrder(

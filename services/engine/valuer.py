@@ -17,7 +17,7 @@ class Valuer:
     """Values holdings of an account at the market's marks, or at the corner of what is in doubt."""
 
     def __init__(self, market: Market, presets: Mapping[str, Preset]) -> None:
-        self._market = market
+        self.market = market
         self._presets = presets
 
     def value(
@@ -55,7 +55,7 @@ class Valuer:
     def _scene(self, account: Account, holdings: Holdings, corner: Corner | None = None) -> Scene:
         assert account.valuation_asset is not None, "callers value complete accounts only"
         terms = Terms(account.valuation_asset, account.margin_mode, account.margin_preset)
-        return Scene(holdings, terms, self._market, self._market.marks, corner)
+        return Scene(holdings, terms, self.market, self.market.marks, corner)
 
     def dependencies(self, account: Account, bucket: Bucket) -> set[str]:
         """Every price id that the bucket's value or requirement may depend on."""
@@ -63,16 +63,18 @@ class Valuer:
         assets = set(bucket.balances)
         for instrument, _ in bucket.positions:
             found.add(instrument)
-            spec = self._market.specs.get(instrument)
+            spec = self.market.specs.get(instrument)
             if spec is None:
                 continue
             assets.add(spec.settlement_asset)
             if spec.spot_instrument is not None and (spec.option is not None or account.margin_mode == "portfolio"):
                 found.add(spec.spot_instrument)
         for asset in assets:
-            record = self._market.assets.get(asset)
+            record = self.market.assets.get(asset)
             if record is not None and record.price_instrument is not None and asset != account.valuation_asset:
                 found.add(record.price_instrument)
+            if record is not None and record.conversion_instrument is not None and not bucket.positions:
+                found.add(record.conversion_instrument)
         return found
 
 

@@ -4,14 +4,15 @@ from fractions import Fraction
 
 from services.contracts.decimals import ONE, to_text
 from services.contracts.views import BucketView, PositionView
-from services.engine.closing import round_price
+from services.engine.closing import reported_price
 from services.engine.ledger import entry_price
 from services.engine.lifecycle import status_of
+from services.engine.market import Market
 from services.engine.settings import Settings
-from services.engine.state import Account, Bucket, Position, PositionKey
+from services.engine.state import Account, Bucket, PositionKey
 from services.engine.valuation import Amount, Leg, Valuation, is_liquidatable
 from services.engine.valuer import Valuer, holdings_of
-from services.engine.worth import E36
+from services.engine.worth import E36, divides, value_of
 
 PRICE_PLACES = 12
 
@@ -24,7 +25,7 @@ def view_of(account: Account, bucket: Bucket, valuer: Valuer, settings: Settings
     initial = None if known is None else known.requirement_e18(known.initial)
     maintenance = None if known is None else known.requirement_e18(known.maintenance)
     return BucketView(
-        account=account.account, bucket=bucket.name, client=account.client or account.account, margin_mode=account.margin_mode,
+        account=account.account, bucket=bucket.name, client=account.client or account.account, margin_mode=account.margin_mode if account.known else "",
         valuation_asset=account.valuation_asset or "", status=status_of(bucket, valuation, settings),
         equity=_text(equity), initial_margin=_text(initial), maintenance_margin=_text(maintenance),
         free_margin=_excess(known, initial=True), maintenance_excess=_excess(known, initial=False),
@@ -49,7 +50,7 @@ def _position(
     position = bucket.positions[key]
     leg = None if valuation is None else next(leg for leg in valuation.legs if leg.key == key)
     if leg is None or valuation is None:
-        return _unvalued(key, position)
+        return _unvalued(bucket, key, valuer.market)
     holdings = holdings_of(bucket)
     in_portfolio = valuation.greeks is not None
     unit = E36 * valuation.divisor
@@ -63,11 +64,21 @@ def _position(
     )  # fmt: skip
 
 
-def _unvalued(key: PositionKey, position: Position) -> PositionView:
+def _unvalued(bucket: Bucket, key: PositionKey, market: Market) -> PositionView:
+    """What is known of a position although its bucket cannot be valued: what it cost, and its own mark."""
+    position, spec, mark = bucket.positions[key], market.specs.get(key[0]), market.marks.get(key[0])
+    leg = divisor = None
+    if spec is not None and mark is not None:
+        divisor = mark if divides(spec) else 1
+        value = value_of(spec, position.quantity, mark, divisor)
+        leg = Leg(key, spec, position, mark, value, abs(value), 0, 0, ONE)
+    entry = None if spec is None else entry_price(spec, position)
     return PositionView(
-        instrument=key[0], quantity=to_text(position.quantity), entry_price=None, mark_price=None, notional=None,
-        unrealised_pnl=None, initial_margin=None, maintenance_margin=None, liquidation_price=None, bankruptcy_price=None,
-        position_side=key[1],
+        instrument=key[0], quantity=to_text(position.quantity), entry_price=None if entry is None else _price(Fraction(*entry)),
+        mark_price=None if mark is None else _price(Fraction(mark, ONE)),
+        notional=None if leg is None or divisor is None else to_text(-(-leg.notional // (E36 * divisor))),
+        unrealised_pnl=None if leg is None or divisor is None else to_text(_unrealised(leg, divisor)),
+        initial_margin=None, maintenance_margin=None, liquidation_price=None, bankruptcy_price=None, position_side=key[1],
     )  # fmt: skip
 
 
@@ -84,9 +95,7 @@ def _unrealised(leg: Leg, divisor: int) -> int:
 
 def _entry(leg: Leg) -> str | None:
     found = entry_price(leg.spec, leg.position)
-    if found is None:
-        return None
-    return _price(Fraction(*found))
+    return None if found is None else _price(Fraction(*found))
 
 
 def _required(amount: Amount, leg: Leg, valuation: Valuation) -> str:
@@ -101,7 +110,8 @@ def _price(price: Fraction) -> str:
 
 
 def _line(price: Fraction | None, leg: Leg) -> str | None:
-    return None if price is None else to_text(round_price(price, leg.spec, up=leg.position.quantity > 0))
+    rounded = reported_price(price, leg.spec, up=leg.position.quantity > 0)
+    return None if rounded is None else to_text(rounded)
 
 
 def _text(amount: int | None) -> str | None:

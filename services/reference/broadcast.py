@@ -74,7 +74,7 @@ def fold_control(world: World, control: Control) -> None:
 def clear(world: World, control: Control) -> None:
     """Doubts up to the named offsets are settled, all of them where none is named. A gap that is cleared is no gap."""
     for account, book in world.accounts.items():
-        if control.scope == "account" and control.target != account:
+        if control.scope == "instrument" or (control.scope == "account" and control.target != account):
             continue
         for bucket in book.buckets.values():
             settled = [

@@ -128,6 +128,7 @@ class Round:
             position=position,
             bankruptcy=bankruptcy_price(projection, self.view.market, position),
             sigma=self.view.sigma(position.instrument),
+            gap_losses=self.view.gap_losses(self.view.value(projection)),
             earlier_orders=self._earlier_orders(position.instrument, found),
             settings=self.view.world.settings,
         )

@@ -11,6 +11,7 @@ from services.reference.lifecycle import TERMINAL
 from services.reference.rounding import exact
 from services.reference.state import MAIN, AccountBook, Bucket, Distress, Doubt, OrderState, World
 
+LIQUIDATIONS: Final = frozenset({"liquidation", "takeover", "adl"})
 LIQUIDATING: Final = frozenset({"takeover", "adl"})
 
 
@@ -93,8 +94,7 @@ def difference(a: Ledger, b: Ledger) -> Ledger:
 
 def fold_fill(world: World, book: AccountBook, fill: Fill, record: Record) -> Refusal | None:
     """Into its bucket, or parked until its account (without bound) and its instrument (bounded) are known."""
-    ours = fill.order_id is not None and book.order(fill.order_id) is not None
-    if not ours:
+    if fill.order_id is None or fill.exec_type not in LIQUIDATIONS:
         touch(world, book)
     bucket = bucket_of_fill(book, fill)
     if bucket is not None and fill.instrument in world.specs:

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from services.contracts.decimals import to_text
 from services.contracts.identifiers import order_id
-from services.contracts.messages import Evidence, Order, Side, Stage
+from services.contracts.messages import Evidence, Order, Side, Stage, Trigger
 from services.reference.curves import plain
 from services.reference.holdings import Holdings, Position, Valuation
-from services.reference.lifecycle import closed
+from services.reference.lifecycle import breaches, closed
 from services.reference.outlook import Outlook
 from services.reference.roots import bankruptcy_price, fee_bases, liquidation_price, reported
 from services.reference.rounding import floor_e18, owned, required
@@ -70,13 +70,19 @@ def _message(view: Outlook, bucket: Bucket, holdings: Holdings, valuation: Valua
         side=draft.side, quantity=text(draft.quantity), order_type="limit", time_in_force="ioc",
         limit_price=text(draft.limit), reduce_only=True, cancel_resting=resting, block_opening=True,
         valid_until_ms=now_ms + settings.order_ttl_ms, stage=draft.stage,
-        trigger="negative_equity" if equity < 0 else "maintenance_breach", attempt=draft.attempt,
+        trigger=_trigger(view, holdings, valuation), attempt=draft.attempt,
         position_quantity="0" if position is None else text(position.quantity),
         mark_price=text(draft.mark), liquidation_price=liquidation, bankruptcy_price=bankruptcy,
         equity=owned(equity), maintenance_margin=required(plain(valuation.maintenance_margin)),
         projected_equity="0", projected_maintenance_margin="0",
         evidence=evidence(view, holdings, draft.instrument), ts_ms=now_ms,
     )  # fmt: skip
+
+
+def _trigger(view: Outlook, holdings: Holdings, valuation: Valuation) -> Trigger:
+    if plain(valuation.equity) < 0:
+        return "negative_equity"
+    return "maintenance_breach" if breaches(valuation, holdings, view.world.settings) else "gap_guard"
 
 
 def _prices(view: Outlook, holdings: Holdings, draft: Draft) -> tuple[str | None, str | None]:

@@ -10,7 +10,7 @@ from services.reference.holdings import Holdings, Incomplete, Leg, Market, Portf
 from services.reference.lifecycle import breaches
 from services.reference.prices import Grade
 from services.reference.roots import assess
-from services.reference.rounding import exact, from_e18, root_e18
+from services.reference.rounding import exact, from_e18, root_e18, root_of_seconds
 from services.reference.state import AccountBook, Bucket, World
 
 
@@ -47,13 +47,33 @@ class Outlook:
 
     def is_liquidatable(self, holdings: Holdings) -> bool:
         """At the marks, and, where one of them is doubtful, at the corner that favours the bucket too."""
-        settings = self.world.settings
-        if not breaches(self.value(holdings), holdings, settings):
+        if not self.breaches(self.value(holdings), holdings):
             return False
         favoured = self.favoured(holdings)
         if favoured is None:
             return False
-        return favoured is self.market or breaches(self._value(holdings, favoured), holdings, settings)
+        return favoured is self.market or self.breaches(self._value(holdings, favoured), holdings)
+
+    def breaches(self, valuation: Valuation, holdings: Holdings) -> bool:
+        """Under its requirement, or with less equity than the gap guard expects it to lose."""
+        if breaches(valuation, holdings, self.world.settings):
+            return True
+        losses = self.gap_losses(valuation)
+        return bool(losses) and plain(valuation.equity) < sum(losses.values())
+
+    def gap_losses(self, valuation: Valuation) -> dict[Leg, Fraction]:
+        """What each position is expected to lose within the reaction time, in the valuation asset; none of an unguarded bucket."""
+        settings, record = self.world.settings, self.book.record
+        mode = "cross" if record is None else record.margin_mode
+        is_flat = all(len(self.market.spec(instrument).maintenance_tiers) == 1 for instrument, _ in valuation.legs)
+        is_spared = settings.gap_guard == "cross" and mode == "isolated" and is_flat
+        if settings.gap_guard == "off" or mode == "portfolio" or is_spared:
+            return {}
+        sigmas = from_e18(settings.gap_z) * root_of_seconds(settings.gap_reaction_ms)
+        return {
+            key: plain(leg.notional) * plain(leg.price) * self.sigma(key[0]) * sigmas
+            for key, leg in valuation.legs.items()
+        }
 
     def favoured(self, holdings: Holdings) -> Market | None:
         """The market with every doubtful price at the end that favours the bucket; None where that is worth infinitely much."""

@@ -30,7 +30,7 @@ from services.reference.curves import plain
 from services.reference.decisions import Round, may_decide, urgency
 from services.reference.describe import hash_of, state_message, view_of
 from services.reference.holdings import PortfolioValuator, Valuation
-from services.reference.lifecycle import NOT_A_RECOVERY, Condition, breaches, open_orders, status_of
+from services.reference.lifecycle import NOT_A_RECOVERY, Condition, open_orders, status_of
 from services.reference.outlook import Outlook, outlook, value_of
 from services.reference.rounding import required
 from services.reference.state import AccountBook, Bucket, Doubt, World
@@ -254,11 +254,10 @@ class Reference:
         return effects
 
     def _order(self, valued: list[tuple[Outlook, AccountBook, Bucket, Valuation | None]]) -> list[Effect]:
-        settings = self._world.settings
         breached = [
             (urgency(view, valuation), book.account, bucket.bucket, view, bucket, valuation)
             for view, book, bucket, valuation in valued
-            if valuation is not None and breaches(valuation, bucket.ledger.holdings(), settings)
+            if valuation is not None and view.breaches(valuation, bucket.ledger.holdings())
         ]
         self._world.hot_accounts = {account for _, account, *_ in breached}
         effects: list[Effect] = []

@@ -1,12 +1,13 @@
 """How much of a position to close, and at what limit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
 from services.engine.settings import Settings
 from services.reference.curves import plain
-from services.reference.holdings import Holdings, LegValuation, Market, Position, Valuation
+from services.reference.holdings import Holdings, Leg, LegValuation, Market, Position, Valuation
 from services.reference.roots import reported
 from services.reference.rounding import down_to, from_e18, price_step, root_of_seconds, up_to
 from services.reference.specs import Spec
@@ -25,6 +26,7 @@ class Closing:
     position: Position
     bankruptcy: Fraction | None  # exact
     sigma: Fraction  # a square root of a second
+    gap_losses: Mapping[Leg, Fraction]  # of every position, in the valuation asset; empty where the guard does not look
     earlier_orders: int  # of this distress, on this instrument
     settings: Settings
 
@@ -68,6 +70,19 @@ def smallest_fraction(closing: Closing) -> Fraction:
         if slope > 0 and -at_none / slope <= piece.high:
             return -at_none / slope
     return ONE
+
+
+def gap_fraction(closing: Closing) -> Fraction:
+    """The smallest f in [0, 1] with E - f·N·(φ+σ) >= (1+b)·(loss expected of the other positions + (1-f)·of this one); 1 where none is."""
+    if not closing.gap_losses:
+        return ZERO
+    target = 1 + from_e18(closing.settings.hysteresis)
+    missing = target * sum(closing.gap_losses.values()) - closing.equity
+    cost = plain(closing.leg.notional) * plain(closing.leg.price) * cost_share(closing.spec, closing.settings)
+    freed = target * closing.gap_losses[closing.position.leg] - cost
+    if missing <= 0:
+        return ZERO
+    return missing / freed if freed > 0 and missing <= freed else ONE
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,8 @@ def quantity_to_close(closing: Closing) -> Fraction:
     """Up to the lot, at most the position; then the venue's limits, and no remainder under its minimum."""
     spec, held = closing.spec, abs(closing.position.quantity)
     lot = spec.lot if spec.lot is not None else SMALLEST
-    quantity = min(held, max(lot, up_to(smallest_fraction(closing) * held, lot)))
+    fraction = max(smallest_fraction(closing), gap_fraction(closing))
+    quantity = min(held, max(lot, up_to(fraction * held, lot)))
     most = held if spec.max_order is None else min(held, down_to(spec.max_order, lot))
     quantity = min(quantity, most)
     if spec.min_order is not None:

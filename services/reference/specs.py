@@ -111,7 +111,7 @@ def spec_of(message: Instrument) -> Spec:
         tier_boundary=message.tier_boundary or "upper",
         maintenance_basis=message.maintenance_basis or "mark",
         close_fee_basis=message.close_fee_basis or "none",
-        taker_fee=rate(message.taker_fee_rate), liquidation_fee=rate(message.liquidation_fee_rate),
+        taker_fee=rate(message.taker_fee_rate), liquidation_fee=rate(message.liquidation_fee_rate or "0.0005"),
         tick=optional(message.tick_size), lot=optional(message.lot_size),
         min_order=optional(message.min_order_quantity), max_order=optional(message.max_order_quantity),
         max_age_ms=message.max_price_age_ms, max_move=optional(message.max_price_move),

@@ -100,9 +100,6 @@ class AccountBook:
         """Made when a record first touches it."""
         return self.buckets.setdefault(name, Bucket(self.account, name))
 
-    def order(self, order_id: str) -> OrderState | None:
-        return next((b.orders[order_id] for b in self.buckets.values() if order_id in b.orders), None)
-
 
 @dataclass
 class World:

@@ -24,7 +24,7 @@ def message(instrument: str = "P", tiers: Tiers | None = None, **fields: Any) ->
     listed = [{"notional_floor": floor, "maintenance_margin_rate": rate} for floor, rate in tiers or [("0", "0.01")]]
     return {
         "instrument": instrument, "kind": "perpetual", "contract": "linear", "underlying": "BTC",
-        "settlement_asset": "USDT", "margin_tiers": listed, **fields,
+        "settlement_asset": "USDT", "margin_tiers": listed, "liquidation_fee_rate": "0", **fields,
     }  # fmt: skip
 
 
