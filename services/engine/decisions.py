@@ -76,11 +76,13 @@ class Decider:
         self, account: Account, bucket: Bucket, passed: set[PositionKey]
     ) -> tuple[PositionKey, Close | None] | None:
         """The next position to look at and the order that it needs, if the projected bucket still needs one."""
+        if bucket.positions and _busy(bucket) | passed >= bucket.positions.keys():
+            return None  # every position has its order: no need to ask what they will leave
         holdings = project(bucket, self._context.market)
         projected = self._valuer.value(account, holdings, self._context.now_of(account))
         if isinstance(projected, Incomplete) or not self.judge.is_liquidatable(account, holdings, projected):
             return None
-        busy = {(order.instrument, order.position_side) for order in bucket.orders.values() if order.is_open} | passed
+        busy = _busy(bucket) | passed
         legs = [
             leg
             for leg in order_of_closing(projected, self._context.settings)
@@ -138,5 +140,10 @@ class Decider:
             return True
         if earlier >= settings.max_attempts:
             return True
-        since = bucket.distress_since_ms
-        return since is not None and self._context.now_of(account) - since >= settings.max_unfilled_ms
+        since = [issued_ms for _, issued_ms in bucket.tries.get(leg.key[0], ())]
+        return bool(since) and self._context.now_of(account) - min(since) >= settings.max_unfilled_ms
+
+
+def _busy(bucket: Bucket) -> set[PositionKey]:
+    """Positions that an order is out for."""
+    return {(order.instrument, order.position_side) for order in bucket.orders.values() if order.is_open}

@@ -423,7 +423,7 @@ class Engine:
         if status != bucket.status:
             self._change_status(account, bucket, status, valuation)
         if status not in DISTRESSED:
-            bucket.distress_since_ms, bucket.distress_orders, bucket.defaulted = None, {}, False
+            bucket.tries, bucket.defaulted = {}, False
         self._place(account, bucket, valuation)
 
     def _place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:

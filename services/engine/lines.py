@@ -8,7 +8,7 @@ from services.engine.instruments import Spec
 from services.engine.market import Market
 from services.engine.roots import Value, nearest_root
 from services.engine.state import PositionKey
-from services.engine.worth import E36, E54, E108, Scene, Worth, divides, worth_of
+from services.engine.worth import E36, E54, E108, Scene, Worth, divides, value_of, worth_of
 
 
 def root_in_mark(value: Value, key: PositionKey, scene: Scene) -> Fraction | None:
@@ -24,12 +24,12 @@ def bankruptcy_price(key: PositionKey, scene: Scene) -> Fraction | None:
     spec = scene.market.specs[key[0]]
     quantity = abs(scene.holdings.positions[key].quantity)
 
-    def left(price: int) -> Fraction:
+    def left(price: int) -> tuple[int, int]:
         worth = worth_of(scene.at(key[0], price))
         assert isinstance(worth, Worth), "a bucket that is valued at its mark is valued at any other"
-        equity = Fraction(worth.equity, E108 * worth.divisor)
-        fee_price = spec.taker_fee_rate * worth.prices[spec.settlement_asset]
-        return equity - notional_at(spec, quantity, Fraction(price, ONE)) * Fraction(fee_price, E36)
+        notional = abs(value_of(spec, quantity, price, worth.divisor))
+        fee = notional * spec.taker_fee_rate * worth.prices[spec.settlement_asset] * ONE
+        return worth.equity - fee, E108 * worth.divisor
 
     return root_in_mark(left, key, scene)
 

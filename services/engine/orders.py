@@ -30,8 +30,7 @@ def read_back(context: Context, account: Account, bucket: Bucket, message: Order
         order.filled, order.reported, order.terminal = known.filled, known.reported, known.terminal
         order.resends = known.resends
     if known is None or not known.confirmed:
-        bucket.distress_orders[message.instrument] = bucket.distress_orders.get(message.instrument, 0) + 1
-        bucket.distress_since_ms = message.ts_ms if bucket.distress_since_ms is None else bucket.distress_since_ms
+        bucket.tries.setdefault(message.instrument, []).append((message.attempt, message.ts_ms))
     order.confirmed = True
     bucket.orders[order.order_id] = order
     note_attempt(bucket, message.instrument, message.attempt)
@@ -109,15 +108,18 @@ def next_attempt(bucket: Bucket, instrument: str) -> int:
 
 
 def earlier_orders(bucket: Bucket, instrument: str) -> int:
-    """How many orders of this distress went out on the instrument, those that wait to be read back included."""
+    """How many orders of this distress went out on the instrument since one was wholly filled, those not read back included."""
     waiting = sum(o.instrument == instrument and o.is_open and not o.confirmed for o in bucket.orders.values())
-    return bucket.distress_orders.get(instrument, 0) + waiting
+    return len(bucket.tries.get(instrument, ())) + waiting
 
 
 def settle(bucket: Bucket, order: OpenOrder) -> None:
     """Forget an issued order that reserves nothing and is over: by a terminal event, or because all of it was filled."""
     if order.confirmed and not order.reserved and (order.terminal or order.filled):
         bucket.orders.pop(order.order_id, None)
+        if order.filled >= order.quantity:
+            tries = bucket.tries.get(order.instrument, [])
+            bucket.tries[order.instrument] = [each for each in tries if each[0] > order.attempt]
     if not order.reserved:
         bucket.doubts.pop(f"order:{order.order_id}", None)
 

@@ -46,8 +46,7 @@ class BucketRow(msgspec.Struct, frozen=True, tag=True):
     attempts: dict[str, int]
     orders: dict[str, OrderRow]
     doubts: dict[str, Doubt]
-    distress_since_ms: int | None
-    distress_orders: dict[str, int]
+    tries: dict[str, list[tuple[int, int]]]
     defaulted: bool
 
 
@@ -86,7 +85,7 @@ def encode_bucket(bucket: Bucket) -> bytes:
     return _encoder.encode(
         BucketRow(
             VERSION, _texts(bucket.balances), _texts(bucket.locked), _positions(bucket), bucket.status, bucket.attempts,
-            orders, bucket.doubts, bucket.distress_since_ms, bucket.distress_orders, bucket.defaulted,
+            orders, bucket.doubts, bucket.tries, bucket.defaulted,
         )
     )  # fmt: skip
 
@@ -124,7 +123,7 @@ def restore_bucket(name: str, row: BucketRow) -> Bucket:
     return Bucket(
         name, _numbers(row.balances), _numbers(row.locked), positions, row.status, dict(row.attempts),
         {order_id: _order(order_id, order) for order_id, order in row.orders.items()}, dict(row.doubts),
-        row.distress_since_ms, dict(row.distress_orders), row.defaulted,
+        dict(row.tries), row.defaulted,
     )  # fmt: skip
 
 

@@ -75,8 +75,8 @@ class Bucket(Struct):
     attempts: dict[str, int] = field(default_factory=dict)
     orders: dict[str, OpenOrder] = field(default_factory=dict)
     doubts: dict[str, Doubt] = field(default_factory=dict)
-    distress_since_ms: int | None = None
-    distress_orders: dict[str, int] = field(default_factory=dict)  # instrument -> orders of this distress
+    # instrument -> (attempt, time) of this distress's orders since the last one that was wholly filled
+    tries: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     defaulted: bool = False  # the deficit of this distress is fixed
 
     def credit(self, asset: str, amount: int) -> None:

@@ -164,9 +164,10 @@ def is_liquidatable(valuation: Valuation, *, at_equal: bool) -> bool:
 def liquidation_price(key: PositionKey, scene: Scene) -> Fraction | None:
     """The mark of this instrument alone at which equity = MM: margin.md "Prices that matter"."""
 
-    def excess(price: int) -> Fraction:
+    def excess(price: int) -> tuple[int, int]:
         valuation = value_bucket(scene.at(key[0], price))
         assert isinstance(valuation, Valuation), "a bucket that is valued at its mark is valued at any other"
-        return Fraction(valuation.excess) / valuation.scale
+        excess = valuation.excess
+        return excess.numerator, excess.denominator * valuation.scale
 
     return root_in_mark(excess, key, scene)

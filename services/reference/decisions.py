@@ -12,7 +12,7 @@ from services.reference.lifecycle import next_attempt, open_orders, projected
 from services.reference.orders import Draft, finish
 from services.reference.outlook import Outlook
 from services.reference.roots import after_closing, bankruptcy_price
-from services.reference.rounding import down_to, from_e18, price_step, up_to
+from services.reference.rounding import down_to, exact, from_e18, price_step, up_to
 from services.reference.sizing import (
     SMALLEST,
     Closing,
@@ -134,10 +134,20 @@ class Round:
         )
 
     def _earlier_orders(self, instrument: str, found: list[Order]) -> int:
-        """Of this distress, on this instrument, those of this round included."""
-        distress = self.bucket.distress
-        sent = 0 if distress is None else len(distress.orders.get(instrument, ()))
+        """Of this distress, on this instrument, since the last that was wholly filled; those of this round included."""
+        sent = len(self._fruitless(instrument))
         return sent + sum(order.instrument == instrument for order in found)
+
+    def _fruitless(self, instrument: str) -> list[int]:
+        """When the orders of this distress on the instrument were issued that came after the last wholly filled one."""
+        if self.bucket.distress is None:
+            return []
+        issued = self.bucket.distress.orders.get(instrument, {})
+        orders = {name: self.bucket.orders[name].order for name in issued}
+        filled = self.view.book.filled
+        whole = [o.attempt for name, o in orders.items() if o and filled.get(name, 0) >= exact(o.quantity)]
+        last = max(whole, default=0)
+        return [issued_ms for name, issued_ms in issued.items() if (o := orders[name]) and o.attempt > last]
 
     def _draft(self, closing: Closing, found: list[Order]) -> tuple[Order, Holdings] | None:
         held = abs(closing.position.quantity)
@@ -166,7 +176,8 @@ class Round:
             return True
         if distress is None:
             return False
-        too_long = self.view.now_ms - distress.since_ms >= settings.max_unfilled_ms
+        since = self._fruitless(closing.position.instrument)
+        too_long = bool(since) and self.view.now_ms - min(since) >= settings.max_unfilled_ms
         return too_long or closing.earlier_orders >= settings.max_attempts
 
     def _attempt(self, instrument: str, found: list[Order]) -> int:

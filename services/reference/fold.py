@@ -169,7 +169,7 @@ def issue(world: World, bucket: Bucket, order: Order) -> None:
         state.resend_at_ms = order.valid_until_ms + world.settings.clock_skew_ms
     if bucket.distress is None:
         bucket.distress = Distress(order.ts_ms)
-    bucket.distress.orders.setdefault(order.instrument, set()).add(order.order_id)
+    bucket.distress.orders.setdefault(order.instrument, {}).setdefault(order.order_id, order.ts_ms)
     bucket.distress.defaulted = bucket.distress.defaulted or is_default(order)
 
 

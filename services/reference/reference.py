@@ -89,7 +89,8 @@ class Reference:
             bucket.orders = {order_id: s for order_id, s in bucket.orders.items() if order_id not in gone}
             if bucket.distress is not None:
                 for orders in bucket.distress.orders.values():
-                    orders.difference_update(gone)
+                    for order_id in gone & orders.keys():
+                        del orders[order_id]
 
     def buckets(self) -> Iterator[BucketView]:
         """Sorted by account, then bucket; at the last marks."""

@@ -47,7 +47,7 @@ class Distress:
     """From the first order until the bucket has left liquidating: the orders sent in it, by instrument."""
 
     since_ms: int
-    orders: dict[str, set[str]] = field(default_factory=dict)
+    orders: dict[str, dict[str, int]] = field(default_factory=dict)  # instrument -> order id -> time of issue
     defaulted: bool = False
 
 
