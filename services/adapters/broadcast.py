@@ -130,8 +130,10 @@ class BroadcastReader(Service):
         return dict(await self._consumer.beginning_offsets(list(tps)))
 
     async def _look_back(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The first record that is not older than the look-back; the end where there is none."""
+        """The first record that is not older than the look-back (the first of all if that is negative), else the end."""
         assert self._consumer is not None
+        if self._settings.look_back_ms < 0:
+            return await self._begin(tps)
         since = self._clock.now_ms() - self._settings.look_back_ms
         found = await self._consumer.offsets_for_times(dict.fromkeys(tps, since))
         ends = await self._consumer.end_offsets(list(tps))
