@@ -26,7 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     confirm_ms: int = 500
     confirm_max_ms: int = 1_500
 
-    hysteresis: int = ONE // 4  # b: how far above the maintenance margin a close aims
+    hysteresis: int = ONE // 20  # b: how far above the maintenance margin a close aims
     expected_slippage: int = ONE // 1000
     attempt_step: int = ONE // 4
     distress_range: int = ONE // 20  # how far from the mark full distress may go
