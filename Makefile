@@ -38,7 +38,7 @@ bench: $(STAMP) ## all benchmarks, JSON Lines on standard output
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 schemas: $(STAMP) ## write the JSON Schemas from the message types
-	@$(BIN)/ringfence schemas $(ARGS)
+	@$(BIN)/ringfence schemas write $(ARGS)
 
 lock: $(STAMP) ## resolve the dependencies again and write both lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
