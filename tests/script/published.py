@@ -84,8 +84,8 @@ def differences(case: Case, view: BucketView) -> list[str]:
 def records(case: Case) -> Iterator[Record]:
     """The events that lead to the example: reference data, account, deposits, fills and marks."""
     for offset, (topic, value) in enumerate(_events(case)):
-        value = value | {"ts_ms": 0}
-        yield Record(topic=topic, partition=0, offset=offset, timestamp_ms=0, key=None, value=json.dumps(value).encode())
+        content = json.dumps(value | {"ts_ms": 0}).encode()
+        yield Record(topic=topic, partition=0, offset=offset, timestamp_ms=0, key=None, value=content)
 
 
 def _events(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:

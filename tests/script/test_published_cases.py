@@ -44,5 +44,7 @@ def test_at_least_forty_cases_of_five_venues_and_every_contract_type() -> None:
 
 def test_a_case_that_is_off_is_caught() -> None:
     case = next(case for case in published_cases() if case.name == "bybit/linear-pnl-long")
-    wrong = Case(case.name, case.terms | {"expect": {"BTCUSDT": {"unrealised_pnl": ["101", "0.5"]}}, "liquidatable": True})
+    wrong = Case(
+        case.name, case.terms | {"expect": {"BTCUSDT": {"unrealised_pnl": ["101", "0.5"]}}, "liquidatable": True}
+    )
     assert len(differences(wrong, view_of(wrong, EngineName.FAST))) == 2
