@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from services.replay.summary import Summary
 
 
-def replay(
+def replay(  # noqa: PLR0917  # typer reads options, not positions
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="JSON Lines recording, plain, .gz or .zst; - reads standard input.")
     ],
@@ -34,6 +34,10 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    risk: Annotated[
+        bool,
+        typer.Option("--risk", help="Backtest the margin multipliers; compute them where the recording holds none."),
+    ] = False,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +58,7 @@ def replay(
 
     try:
         with Recording(path) as recording:
-            plan = Plan(recording=recording, engine=engine, matching=matching)
+            plan = Plan(recording=recording, engine=engine, matching=matching, risk=risk)
             summaries = run_all(plan, [Overrides([]), *([Overrides(sets)] if sets else [])], as_json=as_json)
     except (RecordingError, OverrideError) as error:
         flush_json()
@@ -156,6 +160,8 @@ def print_line(text: str) -> None:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, dict) and any(isinstance(each, dict) for each in value.values()):
+        return "\n".join(f"{name}: {each['breaches']} of {each['observations']}" for name, each in value.items())
     if isinstance(value, dict):
         return ", ".join(f"{amount} {asset}" for asset, amount in value.items()) or "none"
     return "none" if value is None else str(value)

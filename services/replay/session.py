@@ -13,6 +13,7 @@ from services.engine.settings import Settings
 from services.replay.choices import EngineName, Matching
 from services.replay.engines import make_engine
 from services.replay.overrides import OverrideError, Overrides
+from services.replay.risk import RiskFeed, holds_risk_parameters
 from services.replay.runner import Runner, holds_order_events
 from services.replay.summary import Summary, Tally
 
@@ -24,6 +25,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     engine: EngineName = EngineName.FAST
     matching: Matching | None = None
     settings: Settings = Settings()
+    risk: bool = False  # backtest the multipliers, and compute them where the recording holds none
 
 
 def chosen_matching(plan: Plan) -> Matching:
@@ -48,10 +50,14 @@ def replay(
     engine = make_engine(plan.engine, settings, load_presets())
     runner, tally = Runner(engine, matching, settle_ms=settings.account_settle_ms), Tally()
     started = perf_counter()
-    for effect in runner.run(tally.records_of(overrides.records(watched(plan.recording.records())))):
+    records, feed = tally.records_of(overrides.records(watched(plan.recording.records()))), None
+    if plan.risk:
+        feed = RiskFeed(settings, computes=not holds_risk_parameters(plan.recording.records()))
+        records = feed.records(records)
+    for effect in runner.run(records):
         tally.count(effect)
         on_effect(effect)
     elapsed_s = perf_counter() - started
     if overrides.unused:
         raise OverrideError(f"--set {overrides.unused[0]}: the recording has no such record")
-    return tally.summary(engine, elapsed_s)
+    return tally.summary(engine, elapsed_s, None if feed is None else feed.backtest())

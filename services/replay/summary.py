@@ -29,10 +29,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     state_hash: str
     elapsed_s: str
     records_per_s: str
+    backtest: dict[str, dict[str, Any]] | None = None  # by instrument, only where it was asked for
 
     def line(self, variant: Mapping[str, str] | None = None) -> dict[str, Any]:
         """As printed by `--json`; a what-if run says last what it changed."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.backtest is None:
+            del fields["backtest"]
         return {"effect": "summary", **fields} | ({} if variant is None else {"variant": dict(variant)})
 
 
@@ -71,7 +74,9 @@ class Tally:
             totals[asset] = totals.get(asset, 0) + amount
         return {asset: to_text(totals[asset]) for asset in sorted(totals)}
 
-    def summary(self, engine: ReplayEngine, elapsed_s: float) -> Summary:
+    def summary(
+        self, engine: ReplayEngine, elapsed_s: float, backtest: dict[str, dict[str, Any]] | None = None
+    ) -> Summary:
         """The figures at the end of the run; `elapsed_s` is what it took."""
         places = list(engine.places())
         return Summary(
@@ -88,6 +93,7 @@ class Tally:
             state_hash=engine.state_hash(),
             elapsed_s=measured(elapsed_s, places=3),
             records_per_s=measured(self.records / elapsed_s if elapsed_s > 0 else 0, places=0),
+            backtest=backtest,
         )
 
 

@@ -1,0 +1,44 @@
+"""`ringfence replay --risk`: the multipliers that a publisher would have written, and how well they were chosen."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from services.contracts.codec import encode
+from services.contracts.records import Record
+from services.engine.risk_fold import RiskFold
+from services.engine.settings import Settings
+from services.engine.volatility import RiskModel
+
+RISK_TOPIC: Final = "risk-parameters"
+
+
+class RiskFeed:
+    """Puts each computed record right behind the price that it follows from; only watches where the recording holds its own."""
+
+    def __init__(self, settings: Settings, *, computes: bool) -> None:
+        self._fold = RiskFold(RiskModel(), settings, computes=computes)
+        self._next_offset = 0
+
+    def records(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records with the computed ones among them."""
+        for record in records:
+            yield record
+            for parameters in self._fold.apply(record):
+                yield Record(
+                    topic=RISK_TOPIC,
+                    partition=0,
+                    offset=self._next_offset,
+                    timestamp_ms=record.timestamp_ms,
+                    key=parameters.instrument.encode(),
+                    value=encode(parameters),
+                )
+                self._next_offset += 1
+
+    def backtest(self) -> dict[str, dict[str, Any]]:
+        """By instrument."""
+        return {name: test.line() for name, test in sorted(self._fold.backtests.items())}
+
+
+def holds_risk_parameters(records: Iterable[Record]) -> bool:
+    """Whether a recording brings its own multipliers."""
+    return any(record.topic == RISK_TOPIC for record in records)
