@@ -1,7 +1,7 @@
 """One set of coherent examples: they are in the schemas, in the AsyncAPI document, and golden bytes for other clients.
 
 The story: account a-17 holds 0.5 BTC-PERP, bought at 64,123.5, in an isolated bucket with 987.2 USDT. At a mark of 62,390 its
-equity is 120.45 and its maintenance margin 0.004 · 31,195 = 124.78, so 0.093 are closed.
+equity is 120.45 and its maintenance margin 0.004 · 31,195 = 124.78, so 0.063 are closed.
 """
 
 from typing import Final
@@ -107,10 +107,10 @@ ORDER: Final = m.Order(
     instrument="BTC-PERP",
     position_side="net",
     side="sell",
-    quantity="0.093",
+    quantity="0.063",
     order_type="limit",
     time_in_force="ioc",
-    limit_price="62270.4",
+    limit_price="62263.1",
     reduce_only=True,
     cancel_resting="instrument",
     block_opening=True,
@@ -124,8 +124,8 @@ ORDER: Final = m.Order(
     bankruptcy_price="62149.1",
     equity="120.45",
     maintenance_margin="124.78",
-    projected_equity="106.4316264",
-    projected_maintenance_margin="101.57092",
+    projected_equity="112.4553",
+    projected_maintenance_margin="109.05772",
     evidence=m.Evidence(
         fills=[PARTITION, 1881],
         transfers=[PARTITION, 90],
@@ -214,7 +214,7 @@ EXAMPLES: Final[tuple[Example, ...]] = (
         "order-event",
         m.OrderEvent(
             order_id=ORDER_ID, account="a-17", bucket="BTC-PERP", instrument="BTC-PERP", attempt=1, status="filled",
-            ts_ms=T0 + 60_250, epoch=EPOCH, quantity="0.093", filled_quantity="0.093", average_price="62275",
+            ts_ms=T0 + 60_250, epoch=EPOCH, quantity="0.063", filled_quantity="0.063", average_price="62275",
             reason="no more than the limit", account_sequence=5,
         ),
     ),
@@ -234,7 +234,7 @@ EXAMPLES: Final[tuple[Example, ...]] = (
         m.AccountState(
             account="a-17", bucket="BTC-PERP", client="c-9", status="liquidating", previous_status="margin_call",
             valuation_asset="USDT", equity="120.45", initial_margin="249.56", maintenance_margin="124.78",
-            free_margin="-129.11", maintenance_excess="-4.33", ts_ms=T0 + 60_000, detail="0.093 BTC-PERP at 62270.4",
+            free_margin="-129.11", maintenance_excess="-4.33", ts_ms=T0 + 60_000, detail="0.063 BTC-PERP at 62263.1",
             distance_instrument="BTC-PERP", distance_price="-8.7", distance_percent="-0.0139", distance_sigmas="-0.1",
         ),
     ),

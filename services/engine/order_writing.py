@@ -103,10 +103,17 @@ class OrderWriter:
         return Evidence(
             fills=_place(account.seen.get("fills")), transfers=_place(account.seen.get("transfers")),
             accounts=_place(account.seen.get("accounts")), order_events=_place(account.seen.get("order-events")),
-            liquidation_orders=_place(account.seen.get("liquidation-orders")), prices=prices,
+            liquidation_orders=self._orders_place(account), prices=prices,
             instruments=_place(market.places.get("instruments")), collateral=_place(market.places.get("collateral")),
             controls=_place(market.places.get("controls")), risk_parameters=_place(market.places.get("risk-parameters")),
         )  # fmt: skip
+
+    def _orders_place(self, account: Account) -> list[int] | None:
+        """The account's last order, or the claim under which this one is sent if that came later."""
+        seen, epoch = account.seen.get("liquidation-orders"), self._context.epochs.get(account.partition)
+        if epoch is None or (seen is not None and seen[1] > epoch):
+            return _place(seen)
+        return [account.partition, epoch]
 
     def _default(self, account: Account, bucket: Bucket, close: Close, order: Order, valuation: Valuation) -> Default:
         """What is missing is fixed at the takeover: reported, never hidden, never netted elsewhere."""

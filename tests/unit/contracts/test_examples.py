@@ -91,7 +91,7 @@ def test_the_numbers_of_the_order_follow_from_the_story() -> None:
     balance, quantity, entry, mark = Fraction("987.2"), Fraction("0.5"), Fraction("64123.5"), Fraction(ORDER.mark_price)
     closed, limit = Fraction(ORDER.quantity), Fraction(ORDER.limit_price)
     rate = Fraction(PERPETUAL.margin_tiers[0].maintenance_margin_rate)
-    fee = Fraction(PERPETUAL.liquidation_fee_rate or 0) * closed * limit
+    fee = Fraction(PERPETUAL.taker_fee_rate or 0) * closed * limit
     equity = balance + quantity * (mark - entry)
     assert Fraction(ORDER.equity) == equity
     assert Fraction(ORDER.maintenance_margin) == rate * quantity * mark
