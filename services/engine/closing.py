@@ -29,7 +29,7 @@ class Close(Struct, frozen=True, kw_only=True):
 
 
 def order_of_closing(valuation: Valuation, settings: Settings) -> list[Leg]:
-    """Positions, first the one whose closing lowers the most maintenance margin for its cost; ties by id."""
+    """Positions, first the one whose closing lowers the most MM for its cost N·price·(φ+σ); ties by id (README "Decisions", 2)."""
 
     def rank(leg: Leg) -> tuple[int, Fraction, PositionKey]:
         cost = leg.notional * leg.settle_price * (leg.spec.liquidation_fee_rate + settings.expected_slippage)
@@ -43,7 +43,7 @@ def quantity_to_close(
 ) -> int:
     """Contracts (e18) whose closing brings the bucket to (1+b)·MM, lots, order limits and remainders respected; 0: none may.
 
-    At most the share `most_kept` of the position stays.
+    At most the share `most_kept` of the position stays. README "Decisions", 3.
     """
     spec, held = leg.spec, abs(leg.position.quantity)
     lot = spec.lot_size or 1
@@ -62,6 +62,7 @@ def _largest_remainder(leg: Leg, valuation: Valuation, market: Market, settings:
     """The largest share r of the position that may stay: E - (1-r)·C >= (1+b)·[X + M(r)]; 0 where none may.
 
     C = N·P·(φ+σ), M(r) = P·requirement(r); all in the valuation asset; walks the tiers down from the present one.
+    g(f) >= 0 of margin.md "Closing just enough", with r = 1 - f.
     """
     scale, price = valuation.scale, Fraction(leg.settle_price, ONE)
     equity = Fraction(valuation.equity, scale)
@@ -138,7 +139,10 @@ def _tier_at(spec: Spec, notional: Fraction) -> Tier:
 
 
 def limit_price(leg: Leg, earlier: int, valuation: Valuation, market: Market, settings: Settings) -> Fraction:
-    """Near the mark while there is equity, outward with distress and with earlier orders of this distress. Not rounded."""
+    """Near the mark while there is equity, outward with distress and with earlier orders of this distress. Not rounded.
+
+    ABR and the sell limit of margin.md "Closing just enough" (dYdX v4 docs, "Fillable Price", is of this kind).
+    """
     mark, sign = Fraction(leg.mark, ONE), 1 if leg.position.quantity > 0 else -1
     root = isqrt(settings.latency_ms * ONE * ONE // 1000) if settings.latency_ms > 0 else 0
     noise = Fraction(settings.near_sigmas * market.sigma(leg.spec.instrument) * root, ONE**3)
@@ -154,7 +158,10 @@ def limit_price(leg: Leg, earlier: int, valuation: Valuation, market: Market, se
 
 
 def worst_price(leg: Leg, quantity: int, valuation: Valuation, market: Market) -> Fraction | None:
-    """The fee-inclusive price at which the closed slice uses its share equity·ΔMM/MM of the equity; None: no price does."""
+    """The fee-inclusive price at which the closed slice uses its share equity·ΔMM/MM of the equity; None: no price does.
+
+    README "Decisions", 5: floor of a sell, its mirror of a buy, both also of an inverse contract.
+    """
     share = _share(leg, quantity, valuation, market)
     mark, selling, taker = Fraction(leg.mark, ONE), leg.position.quantity > 0, Fraction(leg.spec.taker_fee_rate, ONE)
     size = Fraction(quantity * leg.spec.contract_size, E36)
@@ -167,7 +174,7 @@ def worst_price(leg: Leg, quantity: int, valuation: Valuation, market: Market) -
 
 
 def _share(leg: Leg, quantity: int, valuation: Valuation, market: Market) -> Fraction:
-    """max(0, equity)·ΔMM/MM in the settlement asset."""
+    """max(0, equity)·ΔMM/MM in the settlement asset (margin.md "Closing just enough", limit price)."""
     if valuation.equity <= 0 or valuation.maintenance <= 0 or not leg.settle_price:
         return Fraction(0)
     left = 1 - Fraction(quantity, abs(leg.position.quantity))

@@ -36,20 +36,23 @@ def trade(bucket: Bucket, key: PositionKey, spec: Spec, quantity: int, price: in
 
 
 def cash_of(spec: Spec, quantity: int, price: int) -> int:
-    """What the bucket's settlement balance changes by, e18, rounded down."""
+    """What the bucket's settlement balance changes by: -s·n·size·x, inverse s·n·size/x, e18, rounded down (margin.md "Ledger")."""
     if divides(spec):
         return quantity * spec.contract_size // price
     return -quantity * spec.contract_size * price // E36
 
 
 def open_cost(spec: Spec, quantity: int, price: int) -> int:
-    """What `quantity` contracts cost at `price`, unsigned, at 1e-54 of the settlement asset."""
+    """What `quantity` contracts cost at `price`: |n|·size·x, inverse |n|·size/x, at 1e-54 of the settlement asset (README "Ledger")."""
     size = abs(quantity) * spec.contract_size
     return _half_even(size * E36, price) if divides(spec) else size * price
 
 
 def entry_price(spec: Spec, position: Position) -> tuple[int, int] | None:
-    """Average entry price as numerator and denominator; None where it cost nothing."""
+    """Average entry price as numerator and denominator; None where it cost nothing.
+
+    README "Ledger": open_cost/(|q|·size), inverse |q|·size/open_cost, as Bybit's average entry price.
+    """
     size = abs(position.quantity) * spec.contract_size
     if not position.open_cost or not size:
         return None

@@ -12,7 +12,7 @@ from services.engine.worth import E36, E54, E108, Scene, Worth, divides, value_o
 
 
 def root_in_mark(value: Value, key: PositionKey, scene: Scene) -> Fraction | None:
-    """The nearest positive root of `value` in the mark of the position's instrument, every other price unchanged."""
+    """The nearest positive root of `value` in the mark of the position's instrument, every other price unchanged (README "Valuation")."""
     present = scene.marks.get(key[0])
     assert present is not None, "a position that is valued has a mark"
     points = breakpoints(key[0], scene)
@@ -20,7 +20,10 @@ def root_in_mark(value: Value, key: PositionKey, scene: Scene) -> Fraction | Non
 
 
 def bankruptcy_price(key: PositionKey, scene: Scene) -> Fraction | None:
-    """The mark at which equity = 0 after the taker fee of closing this position; None where none is positive."""
+    """The mark at which equity = 0 after the taker fee of closing this position; None where none is positive.
+
+    margin.md "Prices that matter"; Bybit's bankruptcy price of an inverse contract in cross margin.
+    """
     spec = scene.market.specs[key[0]]
     quantity = abs(scene.holdings.positions[key].quantity)
 
@@ -35,7 +38,7 @@ def bankruptcy_price(key: PositionKey, scene: Scene) -> Fraction | None:
 
 
 def notional_at(spec: Spec, quantity: int, price: Fraction) -> Fraction:
-    """|q|·size·p, or |q|·size/p of an inverse contract, in the settlement asset. `quantity` e18, `price` in units."""
+    """|q|·size·p, or |q|·size/p of an inverse contract (margin.md "Requirements"), in the settlement asset. `quantity` e18, `price` in units."""
     size = Fraction(abs(quantity) * spec.contract_size, E36)
     return size / price if divides(spec) else size * price
 

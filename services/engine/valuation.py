@@ -66,7 +66,7 @@ class Valuation(Struct, frozen=True):
 
 
 def value_bucket(scene: Scene) -> Valuation | Incomplete:
-    """The exact valuation of an isolated or cross bucket."""
+    """The exact valuation of an isolated or cross bucket (README "Valuation")."""
     worth = worth_of(scene)
     if isinstance(worth, Incomplete):
         return worth
@@ -89,7 +89,7 @@ def value_bucket(scene: Scene) -> Valuation | Incomplete:
 
 
 def _requirements(row: Row, worth: Worth, scene: Scene) -> tuple[Amount, Amount] | Incomplete:
-    """Maintenance and initial margin of one position in 1/(E90·D) of its settlement asset, with the multiplier."""
+    """μ·(m·N - c + fee), maintenance and initial, of one position in 1/(E90·D) of its settlement asset (margin.md "Requirements")."""
     multiplier = scene.market.multiplier(row.spec.instrument)
     if row.spec.option is not None:
         found = _option_requirements(row, scene.market, worth.divisor)
@@ -100,7 +100,11 @@ def _requirements(row: Row, worth: Worth, scene: Scene) -> tuple[Amount, Amount]
 
 
 def _close_fee(row: Row, divisor: int, scene: Scene) -> Amount:
-    """What closing will cost where the venue counts it: at the mark's notional, or at the bankruptcy price's; 1/(E72·D)."""
+    """What closing will cost where the venue counts it: at the mark's notional, or at the bankruptcy price's; 1/(E72·D).
+
+    margin.md "Requirements", `close_fee_basis`: mark as OKX's mgnRatio and Gate's liquidation price, bankruptcy as Bybit's
+    positionMM and KuCoin's posMaint.
+    """
     spec = row.spec
     if spec.fee_basis == "mark":
         return spec.liquidation_fee_rate * abs(row.value)
@@ -113,7 +117,10 @@ def _close_fee(row: Row, divisor: int, scene: Scene) -> Amount:
 
 
 def _tier_requirements(row: Row, divisor: int) -> tuple[int, int]:
-    """m_i·N - c_i of the tier that holds N: maintenance at its basis, initial always at the mark; 1/(E72·D)."""
+    """m_i·N - c_i of the tier that holds N: maintenance at its basis, initial always at the mark; 1/(E72·D).
+
+    margin.md "Requirements"; Binance's maintenance amount and Hyperliquid's maintenance deduction.
+    """
     spec, notional = row.spec, abs(row.value)
     unit = E54 * divisor
     basis = row.position.open_cost * divisor if spec.entry_basis else notional
@@ -125,7 +132,7 @@ def _tier_requirements(row: Row, divisor: int) -> tuple[int, int]:
 
 
 def _option_requirements(row: Row, market: Market, divisor: int) -> tuple[Amount, Amount] | Incomplete:
-    """`option_margin` of a short option outside portfolio mode, nothing for a long one; 1/(E72·D).
+    """`option_margin` of a short option outside portfolio mode, nothing for a long one; 1/(E72·D) (margin.md "Requirements").
 
     Per unit: max(short_initial·S - OTM, minimum·S) and short_maintenance·S, a put's at least put_mark·mark. A coin-settled
     option's mark is in the coin, and so is its requirement: the same shares with S = 1 and OTM/S.
@@ -153,7 +160,10 @@ def _option_requirements(row: Row, market: Market, divisor: int) -> tuple[Amount
 
 
 def is_liquidatable(valuation: Valuation, *, at_equal: bool) -> bool:
-    """Equity under a maintenance margin that is owed; or equity below zero with something to close or convert."""
+    """Equity under a maintenance margin that is owed; or equity below zero with something to close or convert.
+
+    margin.md "Requirements"; `at_equal` is contracts.md's `liquidate_at_equal`.
+    """
     if valuation.maintenance > 0 and (valuation.equity < valuation.maintenance):
         return True
     if at_equal and valuation.maintenance > 0 and valuation.equity == valuation.maintenance:

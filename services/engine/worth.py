@@ -91,7 +91,10 @@ class Worth(Struct, frozen=True):
 
 
 def worth_of(scene: Scene) -> Worth | Incomplete:
-    """The value of everything in a bucket at its marks, netted per asset before the weight."""
+    """The value of everything in a bucket at its marks, netted per asset before the weight.
+
+    margin.md "Ledger (cash model)": net = balance + Σ value, equity = Σ W(net)·price.
+    """
     rows = _rows(scene)
     if isinstance(rows, Incomplete):
         return rows
@@ -133,7 +136,7 @@ def divides(spec: Spec) -> bool:
 
 
 def value_of(spec: Spec, quantity: int, mark: int, divisor: int) -> int:
-    """q·size·mark, or -q·size/mark of an inverse contract, in units of 1/(E54·divisor)."""
+    """q·size·mark, or -q·size/mark of an inverse contract (margin.md "Ledger (cash model)"), in units of 1/(E54·divisor)."""
     if divides(spec):
         return -quantity * spec.contract_size * E36 * (divisor // mark)
     return quantity * spec.contract_size * mark * divisor
@@ -164,6 +167,7 @@ def _asset_prices(nets: Mapping[str, int], rows: list[Row], scene: Scene) -> dic
 
 
 def _weigh(nets: Mapping[str, int], prices: Mapping[str, int], market: Market, unit: int) -> tuple[int, int, int]:
+    """Equity, what the initial weights count less, the requirement on what is owed (README "Valuation", W_a and liability)."""
     equity = haircut = liability = 0
     for asset, net in nets.items():
         record, price = market.assets.get(asset), prices[asset]
@@ -180,7 +184,10 @@ def _weigh(nets: Mapping[str, int], prices: Mapping[str, int], market: Market, u
 
 
 def weighted_amount(net: int, tiers: tuple[tuple[int, int], ...], unit: int) -> int:
-    """Σ slice·weight of a positive amount: each slice at its own weight. Units of `net` times 1e18."""
+    """Σ slice·weight of a positive amount: each slice at its own weight (margin.md "Ledger (cash model)"). Units of `net` times 1e18.
+
+    As Bitget's collateral ratios and OKX's discount rates do: the rate of a tier for the part in it.
+    """
     if len(tiers) == 1:
         return net * tiers[0][1]
     total = 0
