@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from services.adapters.kafka_connection import KafkaConnection, SecurityProtocol
 from services.contracts.decimals import MAX_TEXT, UNSIGNED_PATTERN, parse, to_text
 from services.engine.settings import Settings
+from services.engine.volatility import RiskModel
 
 ENV_PREFIX: Final = "RINGFENCE_"
 DELIMITER: Final = "__"
@@ -142,6 +143,38 @@ class EngineSection(Section):
         return msgspec.convert(values | {"account_partitions": account_partitions}, Settings)
 
 
+class RiskSection(Section):
+    """`ringfence risk`: `services.engine.volatility.RiskModel` as people write it, and the election of the publisher."""
+
+    group: str = "ringfence-risk"
+    price_look_back_ms: Annotated[int, Field(ge=0)] = 600_000  # of instruments that no record was written for yet
+    half_life_ms: Count = RiskModel().half_life_ms
+    sample_ms: Count = RiskModel().sample_ms
+    initial_sigma: Rate = to_text(RiskModel().initial_sigma)
+    z: Rate = to_text(RiskModel().z)
+    close_out_ms: Count = RiskModel().close_out_ms
+    cap: Rate = to_text(RiskModel().cap)
+    quantum: Rate = to_text(RiskModel().quantum)
+    hysteresis: Rate = to_text(RiskModel().hysteresis)
+    step_ms: Count = RiskModel().step_ms
+    max_up: Rate = to_text(RiskModel().max_up)
+    max_down: Rate = to_text(RiskModel().max_down)
+    buffer: Rate = to_text(RiskModel().buffer)
+    notice_ms: Millis = RiskModel().notice_ms
+    refresh_ms: Millis = RiskModel().refresh_ms
+    variance_band: Rate = to_text(RiskModel().variance_band)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RiskSection:
+        self.model()
+        return self
+
+    def model(self) -> RiskModel:
+        """For the fold; raises `ValueError` where the numbers contradict each other."""
+        given = self.model_dump(exclude={"group", "price_look_back_ms"})
+        return RiskModel(**{name: parse(v) if isinstance(v, str) else v for name, v in given.items()})
+
+
 class WorkerSection(Section):
     """The worker around the engine."""
 
@@ -188,6 +221,7 @@ class Config(BaseSettings):
     redis: RedisSection
     engine: EngineSection = EngineSection()
     worker: WorkerSection = Field(default_factory=WorkerSection)
+    risk: RiskSection = RiskSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     shadow: bool = False
