@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from services.contracts.decimals import ONE, to_text
@@ -89,6 +89,56 @@ def test_derived_deductions_make_a_continuous_tax(rows: list[Row], notional: Fra
     assert tax(rows, notional) == max(requirement(tier, notional) for tier in tiers)
 
 
+@st.composite
+def small_accounts(draw: st.DrawFn) -> tuple[list[Row], str, Fraction, Fraction]:
+    """Tiers whose rate is that of all of a position, a boundary, a signed quantity and a margin, around one another in size."""
+    rows = [(str(int(row[0]) % 50_000), *row[1:]) for row in draw(tables())]
+    rows = [
+        row for number, row in enumerate(rows) if number == 0 or int(row[0]) > max(int(r[0]) for r in rows[:number])
+    ]
+    quantity = Fraction(draw(st.integers(1, 1_000_000)), 1000) * draw(st.sampled_from([1, -1]))
+    share = Fraction(draw(st.integers(1, 2_000)), 1000)
+    return rows, draw(st.sampled_from(["upper", "lower"])), quantity, abs(quantity) * MARK * share
+
+
+@settings(max_examples=60)
+@given(small_accounts())
+def test_a_rate_for_all_of_a_position_is_liquidated_at_the_first_crossing(
+    account: tuple[list[Row], str, Fraction, Fraction],
+) -> None:
+    """As OKX and BitMEX have it: the requirement jumps at a floor, and so the first crossing may be a jump."""
+    rows, boundary, quantity, margin = account
+    whole = [(floor, cap, rate, "0", leverage) for floor, cap, rate, _, leverage in rows]
+    instrument = msgspec.structs.replace(
+        instrument_of(whole, given_amounts=True), tier_boundary="upper" if boundary == "upper" else "lower"
+    )
+    side = "buy" if quantity > 0 else "sell"
+    events = list(records(instrument, [(side, to_text(int(abs(quantity) * ONE)), to_text(int(margin * ONE)))]))
+    (view,) = views_of(events, EngineName.FAST)
+    assert [view] == views_of(events, EngineName.REFERENCE)
+
+    def left(price: Fraction) -> Fraction:
+        notional = abs(quantity) * price
+        held = [
+            row
+            for row in whole
+            if Fraction(row[0]) < notional or (Fraction(row[0]) == notional and boundary == "upper")
+        ]
+        rate = Fraction((held or whole)[-1 if held else 0][2])
+        return margin + quantity * (price - MARK) - rate * notional
+
+    assume(left(MARK) >= 0)
+    reported = view.positions[0].liquidation_price
+    away = -1 if quantity > 0 else 1
+    end = Fraction(reported) if reported is not None else (TICK if quantity > 0 else MARK * 1000)
+    between = [MARK + (end - MARK) * step / 50 for step in range(50)]
+    between += [Fraction(row[0]) / abs(quantity) + nudge for row in whole for nudge in (-TICK, TICK)]
+    before = [price for price in between if price > 0 and (price - MARK) * away >= 0 and (end - price) * away > TICK]
+    assert all(left(price) >= 0 for price in before)
+    if reported is not None:
+        assert min(left(end), left(end + away * TICK)) <= 0
+
+
 @given(tables(), st.integers(0, 7), st.sampled_from(["upper", "lower"]))
 def test_a_floor_belongs_to_the_tier_that_the_convention_says(rows: list[Row], at: int, boundary: str) -> None:
     message = Instrument(
@@ -128,8 +178,9 @@ def test_liquidation_prices_of_the_real_tables_are_roots_and_both_implementation
     """Long and short, below the first floor, on a floor, between floors and above the last one."""
     checked = 0
     for symbol, rows in real_tables().items():
-        views = views_of(rows, EngineName.FAST)
-        assert views == views_of(rows, EngineName.REFERENCE), symbol
+        events = list(records(instrument_of(rows), positions(rows)))
+        views = views_of(events, EngineName.FAST)
+        assert views == views_of(events, EngineName.REFERENCE), symbol
         for view in views:
             checked += check_root(rows, view)
     assert checked > 2000
@@ -155,18 +206,18 @@ def excess(rows: list[Row], view: BucketView, position: PositionView, price: Fra
     return Fraction(view.balances["USDT"]) + quantity * price - tax(rows, abs(quantity) * price)
 
 
-def views_of(rows: list[Row], engine: EngineName) -> list[BucketView]:
+def views_of(events: list[Record], engine: EngineName) -> list[BucketView]:
     machine = make_engine(engine, Settings(), {}, gates_open=False, observe=False)
-    refused = [letter.refusal for letter in fold(machine, records(rows))]
+    refused = [letter.refusal for letter in fold(machine, events)]
     assert not refused, refused
     return sorted_views(machine)
 
 
-def records(rows: list[Row]) -> Iterator[Record]:
-    """One account a position, with the initial margin of its size, of a tenth more, or of all of it."""
-    yield record("instruments", json_of(instrument_of(rows)))
+def records(instrument: Instrument, held: Iterable[tuple[str, str, str]]) -> Iterator[Record]:
+    """One isolated account a (side, quantity, margin), entered at the mark."""
+    yield record("instruments", json_of(instrument))
     yield record("prices", {"instrument": SYMBOL, "mark_price": to_text(int(MARK * ONE))})
-    for number, (side, quantity, margin) in enumerate(positions(rows)):
+    for number, (side, quantity, margin) in enumerate(held):
         account = f"a-{number:03}"
         yield record("accounts", {"account": account, "margin_mode": "isolated", "valuation_asset": "USDT"})
         yield record("transfers", {
@@ -179,6 +230,7 @@ def records(rows: list[Row]) -> Iterator[Record]:
 
 
 def positions(rows: list[Row]) -> Iterator[tuple[str, str, str]]:
+    """Both sides of four sizes, each with a tenth more than the initial margin of its tier."""
     middle = len(rows) // 2
     last = Fraction(rows[-1][0])
     for notional, at in (
