@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from services.contracts.decimals import ONE
-from services.engine.instruments import Spec
+from services.engine.instruments import Asset, Spec
 from services.engine.market import Market
 from services.engine.roots import Value, nearest_root
 from services.engine.state import PositionKey
@@ -43,57 +43,55 @@ def notional_at(spec: Spec, quantity: int, price: Fraction) -> Fraction:
     return size / price if divides(spec) else size * price
 
 
-def breakpoints(price_id: str, scene: Scene) -> Iterator[Fraction]:
-    """Marks of `price_id` at which a tier, a weight tier, a sign, a price floor or an option's minimum changes."""
+def breakpoints(price_id: str, scene: Scene) -> Iterator[int]:
+    """Marks of `price_id`, e18 rounded down, at which a tier, a weight tier, a sign, a price floor or an option's minimum changes."""
     spec = scene.market.specs[price_id]
     for key, position in scene.holdings.positions.items():
-        if key[0] != price_id:
-            continue
-        size = Fraction(abs(position.quantity) * spec.contract_size, E36)
-        for tier in spec.tiers[1:]:
-            floor = Fraction(tier.floor, ONE)
-            yield size / floor if divides(spec) else floor / size
-    yield from _net_breakpoints(spec, scene)
+        size = abs(position.quantity) * spec.contract_size
+        if key[0] == price_id:
+            for tier in spec.tiers[1:]:
+                yield size // tier.floor if divides(spec) else tier.floor * E36 // size
+    record = scene.market.assets.get(spec.settlement_asset)
+    if record is not None:
+        yield from _net_breakpoints(spec, record, scene)
     yield from _option_breakpoints(spec, scene.market)
     for asset in scene.market.assets.values():
         if asset.price_instrument == price_id and asset.price_floor is not None:
-            yield Fraction(asset.price_floor, ONE)
+            yield asset.price_floor
 
 
-def _net_breakpoints(spec: Spec, scene: Scene) -> Iterator[Fraction]:
-    """Where the settlement asset's net amount crosses zero or a weight floor."""
+def _net_breakpoints(spec: Spec, record: Asset, scene: Scene) -> Iterator[int]:
+    """Where the settlement asset's net amount crosses zero or a weight floor: fixed + slope·p, or fixed - slope/p."""
     worth = worth_of(scene)
     assert isinstance(worth, Worth), "only a bucket that can be valued has lines"
     unit = E54 * worth.divisor
-    fixed, slope = Fraction(worth.nets[spec.settlement_asset], unit), Fraction(0)
+    fixed, slope = worth.nets[spec.settlement_asset], 0
     for row in worth.rows:
         if row.spec.instrument == spec.instrument:
-            fixed -= Fraction(row.value, unit)
-            slope += Fraction(row.position.quantity * spec.contract_size, E36)
+            fixed -= row.value
+            slope += row.position.quantity * spec.contract_size
     if not slope:
         return
-    record = scene.market.assets.get(spec.settlement_asset)
-    floors = {Fraction(0)}
-    for weights in () if record is None else (record.weights, record.initial_weights or ()):
-        floors.update(Fraction(floor, ONE) for floor, _ in weights)
-    for floor in floors:
+    for floor in {0, *(floor for floor, _ in (*record.weights, *(record.initial_weights or ())))}:
+        distance = floor * unit - fixed * ONE
         if not divides(spec):
-            yield (floor - fixed) / slope  # net = fixed + slope·p
-        elif fixed != floor:
-            yield slope / (fixed - floor)  # net = fixed - slope/p
+            yield distance * E36 // (unit * slope)
+        elif distance:
+            yield -slope * unit // distance
 
 
-def _option_breakpoints(spec: Spec, market: Market) -> Iterator[Fraction]:
+def _option_breakpoints(spec: Spec, market: Market) -> Iterator[int]:
+    """Marks at which a short put's share of its own mark overtakes its share of the underlying."""
     if spec.option is None or spec.option.is_call or spec.option.margin is None or not spec.option.margin[3]:
         return
     spot = underlying_price(spec, market)
-    if spot is None:
+    if spot is None or spot <= 0:
         return
     initial, minimum, maintenance, put_mark = spec.option.margin
-    base = Fraction(1) if spec.inverse else Fraction(spot, ONE)
-    out_of_the_money = Fraction(max(0, spot - spec.option.strike), spot)
-    for share in (Fraction(maintenance), max(Fraction(initial) - out_of_the_money * ONE, Fraction(minimum))):
-        yield share * base / put_mark
+    base = ONE if spec.inverse else spot
+    out_of_the_money = max(0, spot - spec.option.strike) * ONE // spot
+    for share in (maintenance, max(initial - out_of_the_money, minimum)):
+        yield share * base // put_mark
 
 
 def underlying_price(spec: Spec, market: Market) -> int | None:

@@ -3,7 +3,7 @@
 Only marks that the engine's own price book accepts count: an unconfirmed jump is no volatility. A record is written at a step of
 event time, when the multiplier changes, the variance has moved by much, or the last record is old. Its `as_of` is the place of
 the tick behind it, its `ts_ms` the time of the step, and its variance is the whole state: whoever takes over reads on from there
-and computes what the one before would have.
+and knows what the one before knew.
 """
 
 from collections.abc import Mapping
@@ -39,11 +39,13 @@ class Track(Struct):
 class RiskFold:
     """Fold `instruments`, `prices` and `risk-parameters`; answers the records to write. Options have no multiplier of their own.
 
-    `computes` False only watches: the multipliers are another's, and only the backtest is kept.
+    `computes` False only watches: the multipliers are another's, and only the backtest is kept. While `live` is False prices are
+    taken in but no step is made: whoever takes over late does not make up for missed steps, so no step comes without its notice.
     """
 
     def __init__(self, model: RiskModel, settings: Settings | None = None, *, computes: bool = True) -> None:
         self.model = model
+        self.live = True
         self.tracks: dict[str, Track] = {}
         self.backtests: dict[str, Backtest] = {}
         self._computes = computes
@@ -123,7 +125,7 @@ class RiskFold:
 
     def _step(self, name: str, track: Track, first_rate: int, place: tuple[int, int]) -> list[RiskParameters]:
         assert track.stepped_ms is not None, "the first sample starts the clock"
-        if track.time_ms - track.stepped_ms < self.model.step_ms:
+        if not self.live or track.time_ms - track.stepped_ms < self.model.step_ms:
             return []
         if not track.core and track.last is not None and track.last.variance is not None:
             track.core = demanded(parse(track.last.variance), first_rate, self.model)  # taken over: as it was then
