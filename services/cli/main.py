@@ -9,6 +9,7 @@ from services.cli.doctor import doctor
 from services.cli.liquidator import liquidator
 from services.cli.margin import margin
 from services.cli.replay import replay
+from services.cli.risk import risk
 
 app = typer.Typer(
     name="ringfence",
@@ -17,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, liquidator, margin, replay, account, doctor):
+for command in (demo, liquidator, risk, margin, replay, account, doctor):
     app.command()(command)
 app.add_typer(topics.app, name="topics")
 app.add_typer(config.app, name="config")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tidy.tree import ROOT
 
-LAYERS = ("cli", "demo", "replay", "liquidator", "adapters", "engine", "reference", "contracts")
+LAYERS = ("cli", "demo", "replay", "liquidator", "risk", "adapters", "engine", "reference", "contracts")
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 

@@ -1,0 +1,51 @@
+"""The publisher as a process: signals, probes, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from enum import IntEnum
+
+from services.adapters.clock import SystemClock
+from services.adapters.logs import Format, Level, configure
+from services.adapters.metrics import Metrics
+from services.adapters.ports import Refused, Unreachable
+from services.adapters.probes import Probes
+from services.risk.publisher import Publisher, PublisherSettings
+
+
+class Exit(IntEnum):
+    """What the process ends with; the command line's codes."""
+
+    DONE = 0
+    FAILED = 1
+    UNREACHABLE = 3
+
+
+def run(settings: PublisherSettings, host: str, port: int, level: Level, form: Format) -> Exit:
+    """Stand for election and publish until SIGTERM or SIGINT; metrics and probes on `host`:`port` (0: any)."""
+    return asyncio.run(_run(settings, host, port, level, form))
+
+
+async def _run(settings: PublisherSettings, host: str, port: int, level: Level, form: Format) -> Exit:
+    log, stop = configure(level, form), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    publisher, metrics = Publisher(settings, SystemClock(), log), Metrics()
+    metrics.add_gauges(publisher.readings)
+    probes = Probes(metrics.text, list, publisher.why_not_ready)
+    try:
+        log.info("listening", host=host, port=await probes.start(host, port))
+        await publisher.run(stop)
+    except Unreachable as error:
+        log.error("unreachable", error=str(error))
+        return Exit.UNREACHABLE
+    except Refused as error:
+        log.error("refused", error=str(error))
+        return Exit.FAILED
+    except Exception:
+        log.exception("failed")
+        return Exit.FAILED
+    finally:
+        await probes.stop()
+    return Exit.DONE
