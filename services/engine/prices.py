@@ -81,6 +81,9 @@ class PriceBook:
         if _is_older(state, tick):
             self.skipped += 1
             return "skipped"
+        if not self._settings.grade_prices:
+            self._accept(state, tick, place)
+            return "accepted"
         if tick.ts_ms > timestamp_ms + self._settings.future_tolerance_ms:
             known, state.from_future = state.from_future, True
             return "pending" if known else "future"

@@ -20,6 +20,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     parked_fills: int = 64  # fills of unknown instruments held an account
     max_prices: int = 100_000
 
+    grade_prices: bool = True  # False: every tick is believed at once, for looking at state and not for deciding
     future_tolerance_ms: int = 250
     default_price_move: int = ONE // 5
     confirm_band: int = ONE // 50

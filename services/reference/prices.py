@@ -98,6 +98,9 @@ def observe(state: PriceState, tick: Tick, timestamp_ms: int, limits: Limits, se
     if newest is not None and is_older(tick, newest):
         state.skipped += 1
         return None
+    if not settings.grade_prices:
+        accept(state, tick)
+        return None
     if tick.price.ts_ms > timestamp_ms + settings.future_tolerance_ms:
         known, state.from_future = state.from_future, True
         return None if known else AlarmName.PRICE_FROM_FUTURE
