@@ -14,7 +14,8 @@ POSITIVE_OR_ZERO_REASONS: Final = frozenset({"move", "lock", "unlock"})
 def check_fill(fill: Fill) -> Refusal | None:
     if parse(fill.quantity) <= 0:
         return Refusal(Reason.QUANTITY_NOT_POSITIVE, f"quantity {fill.quantity}")
-    if parse(fill.price) <= 0:
+    price = parse(fill.price)
+    if price < 0 or (price == 0 and fill.exec_type != "settlement"):  # a worthless option settles at 0
         return Refusal(Reason.PRICE_NOT_POSITIVE, f"price {fill.price}")
     return None
 

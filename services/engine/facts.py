@@ -4,6 +4,7 @@ from hashlib import blake2b
 from typing import Final, Literal
 
 from services.contracts.codec import encode
+from services.contracts.decimals import parse
 from services.contracts.messages import Account as AccountMessage
 from services.contracts.messages import AccountStatement, Fill, Message, Transfer
 from services.contracts.records import Record
@@ -14,6 +15,7 @@ from services.engine.ledger import apply_fill, apply_transfer
 from services.engine.orders import count_fill, is_ours
 from services.engine.sequences import note_sequence
 from services.engine.state import Account, Bucket, Doubt
+from services.engine.worth import divides
 
 MAIN: Final = "main"
 Seen = Literal["new", "same", "conflict"]
@@ -81,15 +83,19 @@ def fold_fill(context: Context, fill: Fill, record: Record) -> Refusal | None:
         _touch(context, account)
     if name is None or fill.instrument not in context.market.specs:
         return _park(context, account, name, fill, record)
-    _apply_fill(context, account, name, fill)
-    return None
+    return _apply_fill(context, account, name, fill, record.offset)
 
 
-def _apply_fill(context: Context, account: Account, name: str, fill: Fill) -> None:
-    bucket = account.bucket(name)
-    apply_fill(bucket, fill, context.market.specs[fill.instrument])
+def _apply_fill(context: Context, account: Account, name: str, fill: Fill, offset: int) -> Refusal | None:
+    """Enter the fill. What an inverse contract costs at a price of 0 no ledger can say: a doubt, held until it is cleared."""
+    bucket, spec = account.bucket(name), context.market.specs[fill.instrument]
+    if divides(spec) and not parse(fill.price):
+        _doubt(context, account, name, Doubt(Reason.PRICE_NOT_POSITIVE, "fills", offset))
+        return Refusal(Reason.PRICE_NOT_POSITIVE, f"{fill.instrument} is inverse: it has no value at {fill.price}")
+    apply_fill(bucket, fill, spec)
     count_fill(bucket, fill)
     context.touch(account, bucket)
+    return None
 
 
 def bucket_of_fill(account: Account, fill: Fill) -> str | None:
@@ -133,7 +139,7 @@ def unpark(context: Context, account: Account) -> None:
         if name is None or fill.instrument not in context.market.specs:
             waiting.append((fill, offset))
         else:
-            _apply_fill(context, account, name, fill)
+            _apply_fill(context, account, name, fill, offset)  # a doubt says so if it cannot be: its record is gone
     if len(waiting) != len(account.parked):
         account.parked = waiting
         context.mark_dirty(account, "")

@@ -43,7 +43,9 @@ class _Search:
         self._curves: dict[int, _Curve | None] = {}
 
     def below(self) -> Fraction | None:
-        """The largest root that is not above the present price."""
+        """The largest root that is not above the present price; none below a worthless option's."""
+        if not self._here:
+            return None
         start = max(i for i in range(len(self._bounds) - 1) if self._bounds[i] < self._here)
         return self._first(range(start, -1, -1), max)
 

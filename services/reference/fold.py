@@ -98,8 +98,7 @@ def fold_fill(world: World, book: AccountBook, fill: Fill, record: Record) -> Re
         touch(world, book)
     bucket = bucket_of_fill(book, fill)
     if bucket is not None and fill.instrument in world.specs:
-        enter(world, book, fill, bucket)
-        return None
+        return enter(world, book, fill, bucket, record)
     waiting = sum(bucket_of_fill(book, parked) is not None for _, parked in book.parked)
     if bucket is not None and waiting >= world.settings.parked_fills:
         book.bucket(bucket).doubts.append(Doubt("parked_overflow", record.topic, record.offset, None))
@@ -108,10 +107,15 @@ def fold_fill(world: World, book: AccountBook, fill: Fill, record: Record) -> Re
     return None
 
 
-def enter(world: World, book: AccountBook, fill: Fill, bucket: str) -> None:
+def enter(world: World, book: AccountBook, fill: Fill, bucket: str, record: Record) -> Refusal | None:
+    """Into the ledger, unless it has no cost: an inverse contract settled at a price of 0."""
+    if world.specs[fill.instrument].price_is_coin_per_quote and exact(fill.price) == 0:
+        book.bucket(bucket).doubts.append(Doubt("price_not_positive", record.topic, record.offset, None))
+        return Refusal(Reason.PRICE_NOT_POSITIVE, f"{fill.instrument} at {fill.price}")
     apply_fill(book.bucket(bucket).ledger, fill, world.specs[fill.instrument])
     if fill.order_id is not None:
         book.filled[fill.order_id] = book.filled.get(fill.order_id, Fraction(0)) + exact(fill.quantity)
+    return None
 
 
 def unpark(world: World, book: AccountBook) -> None:
@@ -120,7 +124,7 @@ def unpark(world: World, book: AccountBook) -> None:
     for record, fill in book.parked:
         bucket = bucket_of_fill(book, fill)
         if bucket is not None and fill.instrument in world.specs:
-            enter(world, book, fill, bucket)
+            enter(world, book, fill, bucket, record)
         else:
             waiting.append((record, fill))
     book.parked = waiting

@@ -32,6 +32,8 @@ REFUSED: list[tuple[Message, dict[str, Any], Reason]] = [
     (FILL, {"quantity": "-0.5"}, Reason.QUANTITY_NOT_POSITIVE),
     (FILL, {"price": "0.000"}, Reason.PRICE_NOT_POSITIVE),
     (FILL, {"price": "-1"}, Reason.PRICE_NOT_POSITIVE),
+    (FILL, {"price": "0", "exec_type": "liquidation"}, Reason.PRICE_NOT_POSITIVE),
+    (FILL, {"price": "-1", "exec_type": "settlement"}, Reason.PRICE_NOT_POSITIVE),
     (TRANSFER, {"reason": "lock", "amount": "-1"}, Reason.AMOUNT_NOT_POSITIVE),
     (TRANSFER, {"reason": "unlock", "amount": f"-{SMALLEST}"}, Reason.AMOUNT_NOT_POSITIVE),
     (TRANSFER, {"reason": "move", "amount": "-1", "to_bucket": "main"}, Reason.AMOUNT_NOT_POSITIVE),
@@ -67,6 +69,7 @@ REFUSED: list[tuple[Message, dict[str, Any], Reason]] = [
 ACCEPTED: list[tuple[Message, dict[str, Any]]] = [
     (FILL, {"quantity": SMALLEST, "price": SMALLEST}),
     (FILL, {"fee": "-3"}),
+    (FILL, {"price": "0", "exec_type": "settlement"}),  # a worthless option expires
     (TRANSFER, {"amount": "0"}),
     (TRANSFER, {"amount": "-1", "reason": "withdrawal"}),
     (TRANSFER, {"amount": "0", "reason": "lock"}),
