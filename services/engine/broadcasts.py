@@ -114,6 +114,8 @@ class Broadcasts:
             return
         message, place = due[-1]
         variance = None if message.variance is None else parse(message.variance)
+        if parse(message.multiplier) > self._context.market.multiplier(instrument):
+            self._context.stepped.add(instrument)
         self._context.market.multipliers[instrument] = Multiplier(
             parse(message.multiplier), variance, message.effective_ms, place
         )

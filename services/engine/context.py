@@ -39,6 +39,8 @@ class Context:
         self.unanswered: dict[tuple[str, str, str], None] = {}  # orders that are due to be sent again
         self.read: dict[tuple[str, int], int] = {}  # topic, partition -> offset applied last
         self.statements: list[tuple[Record, AccountStatement]] = []  # that wait for what they cover to be read
+        self.stepped: set[str] = set()  # instruments whose multiplier rose with the event at hand
+        self.newly_liquidatable: Counter[str] = Counter()  # by instrument: notional, e18 of its settlement asset
         self.duplicates = 0
         self.void_orders = 0
 

@@ -43,7 +43,7 @@ from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.views import view_of
 from services.engine.watch import EquityWatch
-from services.engine.worth import Incomplete
+from services.engine.worth import E36, Incomplete
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}")
 STATES_TOPIC: Final = "account-states"
@@ -241,6 +241,7 @@ class Engine:
         return Stats(
             records=self._context.records, refused=self._context.refused, duplicates=self._context.duplicates,
             skipped_prices=self._context.market.book.skipped, void_orders=self._context.void_orders,
+            newly_liquidatable=self._context.newly_liquidatable,
         )  # fmt: skip
 
     def epoch(self, partition: int) -> int | None:
@@ -371,6 +372,7 @@ class Engine:
             if found is not None and (valuation := self._review(*found)) is not None:
                 acute.append((*found, valuation))
         context.touched.clear()
+        context.stepped.clear()
         breached = [(a, b, v) for a, b, v in acute if isinstance(v, Valuation) and self._is_under(a, v)]
         if len(breached) > 1:
             breached.sort(key=lambda each: self._urgency(*each))
@@ -408,6 +410,8 @@ class Engine:
         valuation = self._valuer.value_bucket(account, bucket, context.now_of(account))
         under = isinstance(valuation, Valuation) and self._is_under(account, valuation)
         if under:
+            if context.stepped and key not in self._under and isinstance(valuation, Valuation):
+                self._note_step(valuation)
             self._under[key] = None
         else:
             self._under.pop(key, None)
@@ -417,6 +421,12 @@ class Engine:
             return valuation
         self._place(account, bucket, valuation)
         return None
+
+    def _note_step(self, valuation: Valuation) -> None:
+        """A step of a multiplier made the bucket liquidatable: count what it holds of that instrument."""
+        for leg in valuation.legs:
+            if leg.key[0] in self._context.stepped:
+                self._context.newly_liquidatable[leg.key[0]] += -(-leg.notional // (E36 * valuation.divisor))
 
     def _settle(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
         status = status_of(bucket, valuation, self._context.settings)
@@ -469,6 +479,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int
     skipped_prices: int
     void_orders: int
+    newly_liquidatable: Counter[str]  # by instrument: notional that steps of its multiplier made liquidatable, e18
 
 
 class Named(msgspec.Struct, frozen=True):

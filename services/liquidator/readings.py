@@ -8,6 +8,7 @@ from typing import Final
 from services.adapters.broadcast import BroadcastReader
 from services.adapters.metrics import Reading
 from services.adapters.ports import Clock
+from services.contracts.decimals import ONE
 from services.engine.engine import Engine
 from services.liquidator.worker import Worker
 
@@ -67,4 +68,8 @@ def _of_engine(engine: Engine) -> Iterable[Reading]:
     yield Reading("negative_buckets", "Buckets whose equity is below zero now", (), {(): statuses["bankrupt"]})
     yield Reading("duplicate_records", "Records skipped as seen before", (), {(): stats.duplicates})
     yield Reading("skipped_prices", "Prices older than the one in use", (), {(): stats.skipped_prices})
+    yield Reading(
+        "newly_liquidatable_notional", "Notional that steps of the multiplier made liquidatable, in the settlement asset",
+        ("instrument",), {(name,): notional / ONE for name, notional in stats.newly_liquidatable.items()},
+    )  # fmt: skip
     yield Reading("void_orders", "Orders read back that do not count", (), {(): stats.void_orders})
