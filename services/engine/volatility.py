@@ -14,7 +14,7 @@ from services.contracts.decimals import ONE
 
 SECOND_MS: Final = 1000
 DIGITS: Final = Context(prec=40, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999)
-LN_2: Final = DIGITS.ln(Decimal(2))
+LN_HALF: Final = DIGITS.ln(Decimal("0.5"))  # not -ln 2: a sign rounds by the context of the thread
 
 
 class RiskModel(Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class RiskModel(Struct, frozen=True, kw_only=True):
     close_out_ms: int = 60_000  # T: how long a position stays open after its bucket is liquidatable
     cap: int = 4 * ONE
     quantum: int = ONE // 20
-    hysteresis: int = ONE // 10  # the multiplier falls, and its buffer is filled, only by at least so much
+    hysteresis: int = ONE // 20  # the multiplier falls, and its buffer is filled, only by more than so much
     step_ms: int = 60_000  # at most one step in so long
     max_up: int = ONE // 4
     max_down: int = ONE // 20
@@ -54,7 +54,7 @@ def updated_variance(variance: int, before: int, now: int, elapsed_ms: int, half
     """
     move = DIGITS.ln(DIGITS.divide(Decimal(now), Decimal(before)))
     share = DIGITS.divide(Decimal(min(elapsed_ms, half_life_ms)), Decimal(half_life_ms))
-    weight = DIGITS.subtract(Decimal(1), DIGITS.exp(DIGITS.multiply(-LN_2, share)))
+    weight = DIGITS.subtract(Decimal(1), DIGITS.exp(DIGITS.multiply(LN_HALF, share)))
     squared = DIGITS.multiply(DIGITS.multiply(move, move), Decimal(ONE))
     per_second = DIGITS.divide(DIGITS.multiply(squared, Decimal(SECOND_MS)), Decimal(elapsed_ms))
     change = DIGITS.multiply(weight, DIGITS.subtract(per_second, Decimal(variance)))
@@ -82,9 +82,9 @@ def next_multiplier(held: int, core: int, core_before: int, model: RiskModel) ->
     up, down = (step // model.quantum * model.quantum for step in (model.max_up, model.max_down))
     if low > held:
         return min(on_grid(low, model), held + up)
-    if held - full >= model.hysteresis:
+    if held - full >= model.hysteresis + model.quantum:
         return max(full, on_grid(held - down, model))
-    if core <= core_before and full - held >= model.hysteresis:
+    if core <= core_before and full - held >= model.hysteresis + model.quantum:
         return min(full, held + down)
     return held
 
