@@ -1,5 +1,6 @@
 """`ringfence topics`: makes the topics, or tells how the existing ones differ from what is needed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,9 @@ DEFAULT_PARTITIONS = 16
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML file; RINGFENCE_… variables override it."),
+]
+Shadow = Annotated[
+    bool, typer.Option("--shadow", help="The topic of `liquidator --shadow` too: liquidation-orders-shadow.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, nothing else on standard output.")]
 Partitions = Annotated[
@@ -37,27 +41,39 @@ def create(
     replication_factor: Annotated[
         int | None, typer.Option(min=1, max=100, help="Copies of each partition.", show_default="the brokers' own")
     ] = None,
+    shadow: Shadow = False,
     as_json: AsJson = False,
 ) -> None:
     """Create the missing topics; what exists stays as it is, and how it differs is told. Exit code 1: something differs.
 
     Example: ringfence topics create --config ringfence.toml --partitions 32 --replication-factor 3
     """
-    _run(config, partitions, as_json=as_json, make=True, replication_factor=replication_factor)
+    request = Request(partitions, shadow=shadow, make=True, replication_factor=replication_factor)
+    _run(config, request, as_json=as_json)
 
 
 @app.command()
-def check(config: ConfigFile = None, partitions: Partitions = None, as_json: AsJson = False) -> None:
+def check(
+    config: ConfigFile = None, partitions: Partitions = None, shadow: Shadow = False, as_json: AsJson = False
+) -> None:
     """Tell how the topics differ from what is needed. Exit code 1: something differs; 3: no broker answers.
 
     Example: ringfence topics check --config ringfence.toml
     """
-    _run(config, partitions, as_json=as_json, make=False, replication_factor=None)
+    _run(config, Request(partitions, shadow=shadow, make=False), as_json=as_json)
 
 
-def _run(
-    path: Path | None, partitions: int | None, *, as_json: bool, make: bool, replication_factor: int | None
-) -> None:
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the brokers. `partitions` None: those that are there; `replication_factor` None: the brokers' own."""
+
+    partitions: int | None = None
+    shadow: bool = False
+    make: bool = False
+    replication_factor: int | None = None
+
+
+def _run(path: Path | None, request: Request, *, as_json: bool) -> None:
     import asyncio
 
     from services.adapters.ports import Refused, Unreachable
@@ -65,7 +81,7 @@ def _run(
 
     try:
         config = load(path)
-        made, left = asyncio.run(_compare(config, partitions, make=make, replication_factor=replication_factor))
+        made, left = asyncio.run(_compare(config, request))
     except Misconfigured as error:
         stop(str(error), ExitCode.WRONG_USE)
     except Unreachable as error:
@@ -76,31 +92,33 @@ def _run(
     raise typer.Exit(ExitCode.NO if left else ExitCode.DONE)
 
 
-async def _compare(
-    config: "Config", partitions: int | None, *, make: bool, replication_factor: int | None
-) -> "tuple[list[WantedTopic], list[Difference]]":
+async def _compare(config: "Config", request: Request) -> "tuple[list[WantedTopic], list[Difference]]":
     """What was made, and what differs after that."""
     from services.adapters.topic_admin import BROKERS_DEFAULT, connected, differences
 
     async with connected(config.kafka.connection("ringfence-topics")) as admin:
-        wanted = await needed(admin, config, partitions)
+        wanted = await needed(admin, config, request.partitions, shadow=request.shadow)
         found = await admin.found([topic.name for topic in wanted])
-        made = [topic for topic in wanted if topic.name not in found] if make else []
+        made = [topic for topic in wanted if topic.name not in found] if request.make else []
         if made:
-            await admin.create(made, replication_factor or BROKERS_DEFAULT)
-        return made, [d for d in differences(wanted, found) if not (make and d.found is None)]
+            await admin.create(made, request.replication_factor or BROKERS_DEFAULT)
+        return made, [d for d in differences(wanted, found) if not (request.make and d.found is None)]
 
 
-async def needed(admin: "TopicAdmin", config: "Config", partitions: int | None) -> "list[WantedTopic]":
+async def needed(
+    admin: "TopicAdmin", config: "Config", partitions: int | None, *, shadow: bool = False
+) -> "list[WantedTopic]":
     """The catalogue with the partition count asked for, else that of the orders topic, else the default."""
     from services.adapters.topic_admin import wanted_topics
+    from services.contracts.topics import SHADOW_TOPIC, TOPICS
 
     prefix = config.kafka.topic_prefix
     if partitions is None:
         orders = f"{prefix}liquidation-orders"
         found = await admin.found([orders])
         partitions = found[orders].partitions if orders in found else DEFAULT_PARTITIONS
-    return wanted_topics(prefix, partitions)
+    topics = (*TOPICS, SHADOW_TOPIC) if shadow else TOPICS
+    return wanted_topics(prefix, partitions, topics)
 
 
 def _tell(made: "list[WantedTopic]", left: "list[Difference]", *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from services.contracts import messages as m
 
@@ -88,3 +88,4 @@ BY_NAME: Final = {topic.name: topic for topic in TOPICS}
 ACCOUNT_TOPICS: Final = tuple(t.name for t in TOPICS if t.role is Role.ACCOUNT)
 BROADCAST_TOPICS: Final = tuple(t.name for t in TOPICS if t.role is Role.BROADCAST)
 SHADOW_ORDERS: Final = "liquidation-orders-shadow"
+SHADOW_TOPIC: Final = structs.replace(BY_NAME["liquidation-orders"], name=SHADOW_ORDERS)  # only where a worker shadows
