@@ -14,6 +14,7 @@ from services.engine.bounds import Bounds, Interval, Sheet
 from services.engine.context import BucketKey, Context
 from services.engine.lifecycle import GOODNESS
 from services.engine.search import FullScan
+from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket
 from services.engine.valuation import Valuation, is_liquidatable
 from services.engine.watch import EquityWatch
@@ -114,7 +115,8 @@ class Certificates(FullScan):
         if len(marks) != len(ids):
             return None
         sheet, sigmas = Sheet(account, bucket, self._context.market), self._sigmas(ids)
-        share = self._proposal(bucket, valuation, sigmas, gap.loss(valuation) if rates else 0)
+        rungs = self._context.ladders.rungs_of(account)
+        share = self._proposal(bucket, rungs, valuation, sigmas, gap.loss(valuation) if rates else 0)
         for _ in range(HALVINGS):
             if share * max(sigmas.values()) < NARROWEST_SHARE:
                 return None
@@ -123,7 +125,7 @@ class Certificates(FullScan):
                 for i, m in marks.items()
                 if (r := min(WIDEST_SHARE, share * sigmas[i])) > 0
             }
-            if self._holds(bucket, sheet.over(box), sheet.gross(box, rates) if rates else 0.0):
+            if self._holds(bucket, rungs, sheet.over(box), sheet.gross(box, rates) if rates else 0.0):
                 return box
             share /= 2
         return None
@@ -131,13 +133,15 @@ class Certificates(FullScan):
     def _sigmas(self, ids: tuple[str, ...]) -> dict[str, float]:
         return {price_id: max(self._context.market.sigma(price_id) / E18_FLOAT, EDGE) for price_id in ids}
 
-    def _proposal(self, bucket: Bucket, valuation: Valuation, sigmas: dict[str, float], loss: int) -> float:
+    def _proposal(
+        self, bucket: Bucket, rungs: Rungs, valuation: Valuation, sigmas: dict[str, float], loss: int
+    ) -> float:
         """k = slack / Σ|a_i|·p_i·σ_i, the slack being the distance to the nearest threshold."""
         scale = float(valuation.scale)
         equity, maintenance, initial = (
             float(x) / scale for x in (valuation.equity, valuation.maintenance, valuation.initial)
         )
-        thresholds = [*self._thresholds(bucket, maintenance, initial), float(loss) / scale / E18_FLOAT]
+        thresholds = [*self._thresholds(bucket, rungs, maintenance, initial), float(loss) / scale / E18_FLOAT]
         slack = min((abs(equity - t) for t in thresholds), default=equity)
         moves = sum(
             abs(float(leg.value)) * leg.settle_price / (scale / E18_FLOAT**2) * sigmas.get(leg.key[0], 0.0)
@@ -147,25 +151,24 @@ class Certificates(FullScan):
         moves = max(moves, equity * mean) if len(sigmas) > len(valuation.legs) else moves
         return slack / moves if moves > 0 else WIDEST_SHARE / mean
 
-    def _thresholds(self, bucket: Bucket, maintenance: float, initial: float) -> list[float]:
-        s = self._context.settings
+    def _thresholds(self, bucket: Bucket, rungs: Rungs, maintenance: float, initial: float) -> list[float]:
         found = [0.0, maintenance]
         if bucket.status in GOODNESS:
             found += [
-                maintenance * _over(s.reduce_only_buffer),
-                initial * _over(s.margin_call_buffer),
-                initial * _over(s.warning_buffer),
+                maintenance * _over(rungs.reduce_only_buffer),
+                initial * _over(rungs.margin_call_buffer),
+                initial * _over(rungs.warning_buffer),
             ]
         if self._watch is not None and self._watch.lowest_e18 is not None:
             found.append(self._watch.lowest_e18 / E18_FLOAT)
         return found
 
-    def _holds(self, bucket: Bucket, bounds: Bounds, loss: float) -> bool:
+    def _holds(self, bucket: Bucket, rungs: Rungs, bounds: Bounds, loss: float) -> bool:
         """Whether, anywhere in the box, the bucket keeps its status, is not liquidatable, and sets no new low.
 
         `loss` is the most that the gap guard expects, 0 where it does not look.
         """
-        s, error = self._context.settings, bounds.error
+        error = bounds.error
         equity, highest = bounds.equity[0] - error, bounds.equity[1] + error
         if equity <= max(bounds.maintenance[1], loss) or equity < 0:
             return False
@@ -178,15 +181,15 @@ class Certificates(FullScan):
         if bucket.doubts or any(order.is_open for order in bucket.orders.values()):
             return True  # the status follows from those alone
         if bucket.status == "liquidating":
-            return highest < bounds.maintenance[0] * _over(s.hysteresis) - error
-        rungs = (
-            ("reduce_only", bounds.maintenance, s.reduce_only_buffer),
-            ("margin_call", bounds.initial, s.margin_call_buffer),
-            ("warning", bounds.initial, s.warning_buffer),
+            return highest < bounds.maintenance[0] * _over(self._context.settings.hysteresis) - error
+        steps = (
+            ("reduce_only", bounds.maintenance, rungs.reduce_only_buffer),
+            ("margin_call", bounds.initial, rungs.margin_call_buffer),
+            ("warning", bounds.initial, rungs.warning_buffer),
         )
-        for rung, requirement, buffer in rungs:
+        for rung, requirement, buffer in steps:
             if rung == bucket.status:
-                return highest < requirement[0] * _over(buffer + s.rung_hysteresis) - error
+                return highest < requirement[0] * _over(buffer + rungs.rung_hysteresis) - error
             if equity < requirement[1] * _over(buffer) + error:
                 return False
         return bucket.status == "healthy"

@@ -7,6 +7,7 @@ from services.contracts.messages import AccountStatement
 from services.contracts.records import Record
 from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect
 from services.engine.gap import GapGuard
+from services.engine.lifecycle import Ladders
 from services.engine.market import Market
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
@@ -23,6 +24,7 @@ class Context:
         self.settings = settings
         self.market = Market(settings)
         self.gap = GapGuard(self.market, settings)
+        self.ladders = Ladders(settings)
         self.accounts: dict[str, Account] = {}
         self.timers = Timers()
         self.time_ms = 0  # of broadcast records and timers; an account's own records move only its own time

@@ -22,7 +22,7 @@ from services.engine.certificates import Certificates
 from services.engine.context import TIMER_CAUSE, BucketKey, Context
 from services.engine.decisions import Decider
 from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
-from services.engine.lifecycle import DISTRESSED, status_of
+from services.engine.lifecycle import DISTRESSED
 from services.engine.portfolio.preset import Preset
 from services.engine.rows import (
     AccountRow,
@@ -210,7 +210,8 @@ class Engine:
         """Every bucket at the last marks, by account, then bucket."""
         places = sorted(self._context.all_buckets(), key=lambda place: (place[0].account, place[1].name))
         for account, bucket in places:
-            yield view_of(account, bucket, self._valuer, self._context.settings, self._context.now_of(account))
+            context = self._context
+            yield view_of(account, bucket, self._valuer, context.ladders, context.now_of(account))
 
     def places(self) -> Iterator[BucketKey]:
         """Account and name of every bucket."""
@@ -417,7 +418,7 @@ class Engine:
             self._under.pop(key, None)
         if self._watch is not None and isinstance(valuation, Valuation):
             self._watch.note(key, valuation.equity_e18())
-        if account.known and (under or status_of(bucket, valuation, context.settings) != bucket.status):
+        if account.known and (under or context.ladders.status_of(account, bucket, valuation) != bucket.status):
             return valuation
         self._place(account, bucket, valuation)
         return None
@@ -429,7 +430,7 @@ class Engine:
                 self._context.newly_liquidatable[leg.key[0]] += -(-leg.notional // (E36 * valuation.divisor))
 
     def _settle(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
-        status = status_of(bucket, valuation, self._context.settings)
+        status = self._context.ladders.status_of(account, bucket, valuation)
         if status != bucket.status:
             self._change_status(account, bucket, status, valuation)
         if status not in DISTRESSED:

@@ -1,10 +1,12 @@
 """A bucket's status: which rung of the ladder it stands on. Leaving a rung upward is harder than entering it."""
 
-from typing import Final
+from itertools import product
+from typing import Final, get_args
 
 from services.contracts.decimals import ONE
-from services.engine.settings import Settings
-from services.engine.state import Bucket
+from services.contracts.messages import MarginMode, Segregation
+from services.engine.settings import Rungs, Settings
+from services.engine.state import Account, Bucket
 from services.engine.valuation import Amount, Valuation
 from services.engine.worth import Incomplete
 
@@ -13,38 +15,51 @@ GOODNESS: Final = {"liquidating": 0, "bankrupt": 0, "reduce_only": 1, "margin_ca
 DISTRESSED: Final = LEAVING | {"dirty", "incomplete"}  # a distress goes on until the status is another
 
 
-def status_of(bucket: Bucket, valuation: Valuation | Incomplete, settings: Settings) -> str:
-    """The status that follows from the present numbers and the present status."""
-    if bucket.doubts:
-        return "dirty"
-    if isinstance(valuation, Incomplete):
-        return "incomplete"
-    if any(order.is_open for order in bucket.orders.values()):
-        return "liquidating"
-    if valuation.equity < 0:
-        return "bankrupt"
-    if bucket.is_flat:
-        return "closed"
-    if bucket.status == "liquidating" and _is_under(valuation.equity, valuation.maintenance, settings.hysteresis):
-        return "liquidating"
-    return _ladder(bucket.status, valuation, settings)
+class Ladders:
+    """The status of a bucket by the ladder of its account's class."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        classes = product(get_args(Segregation), get_args(MarginMode))
+        self._rungs = {each: settings.rungs(*each) for each in classes}
+
+    def rungs_of(self, account: Account) -> Rungs:
+        return self._rungs[account.segregation, account.margin_mode]
+
+    def status_of(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> str:
+        """The status that follows from the present numbers and the present status."""
+        if bucket.doubts:
+            return "dirty"
+        if isinstance(valuation, Incomplete):
+            return "incomplete"
+        if any(order.is_open for order in bucket.orders.values()):
+            return "liquidating"
+        if valuation.equity < 0:
+            return "bankrupt"
+        if bucket.is_flat:
+            return "closed"
+        if bucket.status == "liquidating" and _is_under(
+            valuation.equity, valuation.maintenance, self.settings.hysteresis
+        ):
+            return "liquidating"
+        return _eased(bucket.status, valuation, self.rungs_of(account))
 
 
-def _ladder(current: str, valuation: Valuation, settings: Settings) -> str:
-    rung = rung_of(valuation, settings, 0)
+def _eased(current: str, valuation: Valuation, rungs: Rungs) -> str:
+    rung = rung_of(valuation, rungs, 0)
     if current not in GOODNESS or GOODNESS[rung] <= GOODNESS[current]:
         return rung
-    eased = rung_of(valuation, settings, settings.rung_hysteresis)
+    eased = rung_of(valuation, rungs, rungs.rung_hysteresis)
     return eased if current in LEAVING else max(current, eased, key=GOODNESS.__getitem__)
 
 
-def rung_of(valuation: Valuation, settings: Settings, extra: int) -> str:
+def rung_of(valuation: Valuation, rungs: Rungs, extra: int) -> str:
     """The worst rung whose threshold, widened by `extra` of the requirement, the equity is under."""
-    if _is_under(valuation.equity, valuation.maintenance, settings.reduce_only_buffer + extra):
+    if _is_under(valuation.equity, valuation.maintenance, rungs.reduce_only_buffer + extra):
         return "reduce_only"
-    if _is_under(valuation.equity, valuation.initial, settings.margin_call_buffer + extra):
+    if _is_under(valuation.equity, valuation.initial, rungs.margin_call_buffer + extra):
         return "margin_call"
-    if _is_under(valuation.equity, valuation.initial, settings.warning_buffer + extra):
+    if _is_under(valuation.equity, valuation.initial, rungs.warning_buffer + extra):
         return "warning"
     return "healthy"
 

@@ -1,10 +1,35 @@
 """What an operator may tune in the engine. Rates are e18 integers, durations milliseconds of event time."""
 
-from typing import Literal
+from itertools import product
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 from services.contracts.decimals import ONE
+from services.contracts.messages import MarginMode, Segregation
+
+
+class Ladder(Struct, frozen=True, kw_only=True):
+    """Where the rungs of one class of accounts are: shares above the requirement. None: as in the settings."""
+
+    warning_buffer: int | None = None
+    margin_call_buffer: int | None = None
+    reduce_only_buffer: int | None = None
+    rung_hysteresis: int | None = None
+
+
+class Rungs(Struct, frozen=True, kw_only=True):
+    """A ladder without gaps, e18."""
+
+    warning_buffer: int
+    margin_call_buffer: int
+    reduce_only_buffer: int
+    rung_hysteresis: int
+
+
+ACCOUNT_CLASSES: Final = tuple(":".join(each) for each in product(get_args(Segregation), get_args(MarginMode)))
+_NOTHING_OWN: Final = Ladder()
+_RUNG_FIELDS: Final = Rungs.__struct_fields__
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -48,3 +73,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     margin_call_buffer: int = ONE // 20
     reduce_only_buffer: int = ONE // 10
     rung_hysteresis: int = ONE // 50
+    ladders: dict[str, Ladder] = {}  # "client:cross", and so on: segregation class and margin mode
+
+    def rungs(self, segregation: str, margin_mode: str) -> Rungs:
+        """The ladder of a class of accounts; what it does not say is said by the settings."""
+        own = self.ladders.get(f"{segregation}:{margin_mode}", _NOTHING_OWN)
+        return Rungs(**{name: _chosen(getattr(own, name), getattr(self, name)) for name in _RUNG_FIELDS})
+
+
+def _chosen(own: int | None, default: int) -> int:
+    return default if own is None else own

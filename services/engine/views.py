@@ -6,9 +6,8 @@ from services.contracts.decimals import ONE, to_text
 from services.contracts.views import BucketView, PositionView
 from services.engine.closing import reported_price
 from services.engine.ledger import entry_price
-from services.engine.lifecycle import status_of
+from services.engine.lifecycle import Ladders
 from services.engine.market import Market
-from services.engine.settings import Settings
 from services.engine.state import Account, Bucket, PositionKey
 from services.engine.valuation import Amount, Leg, Valuation, is_liquidatable
 from services.engine.valuer import Valuer, holdings_of
@@ -17,7 +16,7 @@ from services.engine.worth import E36, divides, value_of
 PRICE_PLACES = 12
 
 
-def view_of(account: Account, bucket: Bucket, valuer: Valuer, settings: Settings, now_ms: int) -> BucketView:
+def view_of(account: Account, bucket: Bucket, valuer: Valuer, ladders: Ladders, now_ms: int) -> BucketView:
     """The bucket at the last marks, grades and gates aside."""
     valuation = valuer.value_bucket(account, bucket, now_ms)
     known = valuation if isinstance(valuation, Valuation) else None
@@ -26,10 +25,10 @@ def view_of(account: Account, bucket: Bucket, valuer: Valuer, settings: Settings
     maintenance = None if known is None else known.requirement_e18(known.maintenance)
     return BucketView(
         account=account.account, bucket=bucket.name, client=account.client or account.account, margin_mode=account.margin_mode if account.known else "",
-        valuation_asset=account.valuation_asset or "", status=status_of(bucket, valuation, settings),
+        valuation_asset=account.valuation_asset or "", status=ladders.status_of(account, bucket, valuation),
         equity=_text(equity), initial_margin=_text(initial), maintenance_margin=_text(maintenance),
         free_margin=_excess(known, initial=True), maintenance_excess=_excess(known, initial=False),
-        liquidatable=known is not None and is_liquidatable(known, at_equal=settings.liquidate_at_equal),
+        liquidatable=known is not None and is_liquidatable(known, at_equal=ladders.settings.liquidate_at_equal),
         balances=_amounts(bucket.balances), locked=_amounts(bucket.locked),
         positions=[_position(account, bucket, key, valuer, known) for key in sorted(bucket.positions)],
         greeks=None if known is None else known.greeks, worst_scenario=None if known is None else known.worst_scenario,

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from services.adapters.kafka_connection import KafkaConnection, SecurityProtocol
 from services.contracts.decimals import MAX_TEXT, UNSIGNED_PATTERN, parse, to_text
-from services.engine.settings import Settings
+from services.engine.settings import ACCOUNT_CLASSES, Ladder, Settings
 from services.engine.volatility import RiskModel
 
 ENV_PREFIX: Final = "RINGFENCE_"
@@ -101,6 +101,18 @@ class RedisSection(Section):
         return url
 
 
+class LadderSection(Section):
+    """`services.engine.settings.Ladder`: what one class of accounts has otherwise than the rest."""
+
+    warning_buffer: Rate | None = None
+    margin_call_buffer: Rate | None = None
+    reduce_only_buffer: Rate | None = None
+    rung_hysteresis: Rate | None = None
+
+    def ladder(self) -> Ladder:
+        return Ladder(**{name: parse(rate) for name, rate in self.model_dump(exclude_none=True).items()})
+
+
 class EngineSection(Section):
     """`services.engine.settings.Settings` as people write it: rates are decimal strings, durations milliseconds."""
 
@@ -135,11 +147,14 @@ class EngineSection(Section):
     margin_call_buffer: Rate = to_text(Settings().margin_call_buffer)
     reduce_only_buffer: Rate = to_text(Settings().reduce_only_buffer)
     rung_hysteresis: Rate = to_text(Settings().rung_hysteresis)
+    # [engine.ladders."client:cross"], and so on
+    ladders: dict[Annotated[str, Field(pattern=f"^({'|'.join(ACCOUNT_CLASSES)})$")], LadderSection] = {}
 
     def settings(self, account_partitions: int) -> Settings:
         """For the engine; the partition count is the brokers' to say."""
         words, given = {"gap_guard"}, self.model_dump()
         values = {name: parse(v) if isinstance(v, str) and name not in words else v for name, v in given.items()}
+        values |= {"ladders": {name: section.ladder() for name, section in self.ladders.items()}}
         return msgspec.convert(values | {"account_partitions": account_partitions}, Settings)
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Final
 
 from services.contracts.messages import Order
-from services.engine.settings import Settings
+from services.engine.settings import Rungs, Settings
 from services.reference.curves import plain
 from services.reference.holdings import Holdings, Market, Position, Valuation
 from services.reference.ledger import cash_of, rounded_cost
@@ -92,8 +92,9 @@ def breaches(valuation: Valuation, holdings: Holdings, settings: Settings) -> bo
 
 @dataclass(frozen=True)
 class Condition:
-    """What the status of a bucket follows from. `valuation` None: incomplete."""
+    """What the status of a bucket follows from. `valuation` None: incomplete. `rungs`: its account's class decides."""
 
+    rungs: Rungs
     is_dirty: bool
     has_open_order: bool
     is_empty: bool
@@ -117,15 +118,15 @@ def status_of(previous: str, condition: Condition, settings: Settings) -> str:
         target = (1 + from_e18(settings.hysteresis)) * plain(condition.valuation.maintenance_margin)
         if equity < target:
             return "liquidating"
-    return _rung(previous, condition.valuation, settings)
+    return _rung(previous, condition.valuation, condition.rungs)
 
 
-def _rung(previous: str, valuation: Valuation, settings: Settings) -> str:
-    now = rung_at(valuation, settings, Fraction(0))
+def _rung(previous: str, valuation: Valuation, rungs: Rungs) -> str:
+    now = rung_at(valuation, rungs, Fraction(0))
     before = _rank(previous, now)
     if now >= before:
         return RUNGS[now]
-    eased = rung_at(valuation, settings, from_e18(settings.rung_hysteresis))
+    eased = rung_at(valuation, rungs, from_e18(rungs.rung_hysteresis))
     return RUNGS[min(before, eased, WORST - 1)]
 
 
@@ -135,7 +136,7 @@ def _rank(previous: str, otherwise: int) -> int:
     return WORST if previous in ("liquidating", "bankrupt") else otherwise
 
 
-def rung_at(valuation: Valuation, settings: Settings, further: Fraction) -> int:
+def rung_at(valuation: Valuation, rungs: Rungs, further: Fraction) -> int:
     """Index into `RUNGS` with every buffer widened by `further`."""
     equity = plain(valuation.equity)
     initial, maintenance = plain(valuation.initial_margin), plain(valuation.maintenance_margin)
@@ -143,8 +144,8 @@ def rung_at(valuation: Valuation, settings: Settings, further: Fraction) -> int:
     def under(requirement: Fraction, buffer: int) -> bool:
         return requirement > 0 and equity < requirement * (1 + from_e18(buffer) + further)
 
-    if under(maintenance, settings.reduce_only_buffer):
+    if under(maintenance, rungs.reduce_only_buffer):
         return 3
-    if under(initial, settings.margin_call_buffer):
+    if under(initial, rungs.margin_call_buffer):
         return 2
-    return 1 if under(initial, settings.warning_buffer) else 0
+    return 1 if under(initial, rungs.warning_buffer) else 0

@@ -286,7 +286,10 @@ class Reference:
     def _change_status(
         self, view: Outlook, book: AccountBook, bucket: Bucket, valuation: Valuation | None
     ) -> list[Effect]:
+        record = book.record
+        assert record is not None, "only accounts that are known are valued"
         condition = Condition(
+            rungs=self._world.settings.rungs(record.segregation or "client", record.margin_mode),
             is_dirty=bool(bucket.doubts),
             has_open_order=bool(open_orders(book, bucket)),
             is_empty=bucket.ledger.is_empty,

@@ -1,6 +1,6 @@
 """What-if: `--set SCOPE.….FIELD=VALUE` rewrites settings of the engine and records of instruments and collateral.
 
-`engine.FIELD=VALUE` is a setting. `instrument.ID.FIELD=VALUE` and `collateral.ASSET.FIELD=VALUE` replace a field in every record of
+`engine.FIELD=VALUE` is a setting, `engine.ladders.client:cross.FIELD=VALUE` a rung of one class of accounts. `instrument.ID.FIELD=VALUE` and `collateral.ASSET.FIELD=VALUE` replace a field in every record of
 that id; `margin_tiers.N.FIELD` names one tier (from 0), and a tier's field without `margin_tiers` means every tier. A maintenance
 rate lifts the initial rate where that would be lower. `null` takes a field away.
 """
@@ -17,12 +17,13 @@ from services.contracts.decimals import UNSIGNED_PATTERN, parse
 from services.contracts.messages import Collateral, Instrument, MarginTier, Message
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
-from services.engine.settings import Settings
+from services.engine.settings import ACCOUNT_CLASSES, Ladder, Settings
 
 SCOPES: Final[dict[str, tuple[str, str, type[Message]]]] = {
     "instrument": ("instruments", "instrument", Instrument),
     "collateral": ("collateral", "asset", Collateral),
 }
+LADDERS: Final = "engine.ladders."
 TIER_FIELDS: Final = frozenset(f.name for f in structs.fields(MarginTier))
 COUNTS: Final = frozenset({"account_partitions", "duplicate_window", "parked_fills", "max_prices", "max_attempts"})
 DEDUCTION_OF: Final = {"maintenance_margin_rate": "maintenance_deduction", "initial_margin_rate": "initial_deduction"}
@@ -56,9 +57,22 @@ class Overrides:
         changes = {
             target.removeprefix("engine."): _setting(target.removeprefix("engine."), value)
             for target, value in self.changes.items()
-            if target.startswith("engine.")
+            if target.startswith("engine.") and not target.startswith(LADDERS)
         }
-        return structs.replace(settings, **changes)
+        return structs.replace(settings, **changes, ladders=self._ladders(settings))
+
+    def _ladders(self, settings: Settings) -> dict[str, Ladder]:
+        """`engine.ladders.CLASS.FIELD`: a rung of one class of accounts."""
+        ladders = dict(settings.ladders)
+        for target, value in self.changes.items():
+            if target.startswith(LADDERS):
+                name, _, rung = target.removeprefix(LADDERS).partition(".")
+                if name not in ACCOUNT_CLASSES or rung not in Ladder.__struct_fields__:
+                    raise OverrideError(
+                        f"--set {target}={value}: engine.ladders.CLASS.RUNG, CLASS one of {', '.join(ACCOUNT_CLASSES)}"
+                    )
+                ladders[name] = structs.replace(ladders.get(name, Ladder()), **{rung: _setting(rung, value)})
+        return ladders
 
     def records(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records with their fields replaced. Raises `OverrideError` where the result would be refused."""
@@ -167,7 +181,7 @@ def _typed(name: str, value: str | None) -> str | int | None:
 
 def _setting(name: str, value: str) -> Any:
     """The value of a setting: times and counts are integers, switches true or false, choices one of their words, all else decimal rates."""
-    if name not in Settings.__struct_fields__:
+    if name not in Settings.__struct_fields__ or name == "ladders":
         raise OverrideError(f"--set engine.{name}: no such setting; there are {', '.join(Settings.__struct_fields__)}")
     try:
         if isinstance(getattr(Settings(), name), bool):

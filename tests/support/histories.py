@@ -54,8 +54,9 @@ class History:
 class _Maker:
     """Draws a history; every choice goes through one `random.Random`, so that hypothesis can steer and shrink it."""
 
-    def __init__(self, draw: random.Random) -> None:
+    def __init__(self, draw: random.Random, *, classes: bool) -> None:
         self.draw = draw
+        self.classes = classes
         self.now = START_MS
         self.history = History()
         self.marks = {"BTC-USDT": 1000.0, "ETH-USDT": 500.0}
@@ -101,8 +102,11 @@ class _Maker:
         for number in range(self.draw.randint(1, 4)):
             name, mode = f"a{number}", pick(["isolated", "cross", "cross"])
             self.accounts.append((name, mode))
+            segregation = {"segregation": pick([None, "client", "house"])} if self.classes else {}
             if self.draw.random() < 0.95:
-                self.put("accounts", account=name, client=f"c{number}", margin_mode=mode, valuation_asset="USDT")
+                self.put(
+                    "accounts", account=name, client=f"c{number}", margin_mode=mode, valuation_asset="USDT", **segregation
+                )  # fmt: skip
 
     def step(self) -> None:
         self.now += self.draw.choice([0, 1, 50, 100, 400, 2000])
@@ -168,9 +172,12 @@ class _Maker:
         )  # fmt: skip
 
 
-def make_history(draw: random.Random, steps: int = 60) -> History:
-    """Reference data, accounts of several models, then transfers, fills, prices, halts and multipliers in disorder."""
-    maker = _Maker(draw)
+def make_history(draw: random.Random, steps: int = 60, *, classes: bool = False) -> History:
+    """Reference data, accounts of several models, then transfers, fills, prices, halts and multipliers in disorder.
+
+    `classes`: some accounts are the house's. Without it the same dice draw the same history as before there was any.
+    """
+    maker = _Maker(draw, classes=classes)
     maker.reference_data()
     for _ in range(steps):
         maker.step()

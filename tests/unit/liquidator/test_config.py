@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.engine.settings import Settings
+from services.engine.settings import Ladder, Settings
 from services.liquidator.build import instance_id, kafka_connection, table_settings
 from services.liquidator.config import EngineSection, Misconfigured, load, read_secret, show
 
@@ -53,6 +53,12 @@ def test_every_engine_parameter_can_be_configured_and_defaults_to_the_engines_ow
     assert EngineSection().settings(8) == Settings(account_partitions=8)
 
 
+def test_a_class_of_accounts_has_a_ladder_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ringfence.toml"
+    path.write_text(NEEDED + '[engine.ladders."house:cross"]\nwarning_buffer = "0.5"\n')
+    assert load(path).engine.settings(8).ladders == {"house:cross": Ladder(warning_buffer=5 * 10**17)}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -60,6 +66,7 @@ def test_every_engine_parameter_can_be_configured_and_defaults_to_the_engines_ow
         ('[kafka]\nbootstrap = "h:1"\n', r"redis\.url is not set"),
         (NEEDED + "[engine]\nhysteresis = 0.1\n", r"engine\.hysteresis.*string"),
         (NEEDED + '[engine]\nhysteresis = "1e5"\n', r"engine\.hysteresis.*decimal"),
+        (NEEDED + '[engine.ladders."broker:cross"]\nwarning_buffer = "1"\n', r"engine\.ladders\.broker:cross"),
         (NEEDED + "[worker]\nflush_ms = 1\n", r"worker\.flush_ms"),
         (NEEDED + "[worker]\nflsh_ms = 50\n", r"worker\.flsh_ms is not a setting"),
         (NEEDED + "[wroker]\nflush_ms = 50\n", r"unknown section \[wroker\]"),

@@ -10,7 +10,7 @@ import pytest
 from services.contracts.codec import decode
 from services.contracts.decimals import ONE
 from services.contracts.messages import Collateral, Instrument, MarginTier
-from services.engine.settings import Settings
+from services.engine.settings import Ladder, Settings
 from services.replay.overrides import COUNTS, OverrideError, Overrides
 from tests.unit.replay.fakes import instrument, of, price, record
 
@@ -94,7 +94,7 @@ def test_a_setting_is_replaced(text: str, field: str, value: object) -> None:
 
 def test_every_setting_is_a_time_a_count_a_switch_a_word_or_a_rate() -> None:
     """Rates default to what is written with ONE: a count that is taken for a rate would show here."""
-    for name in Settings.__struct_fields__:
+    for name in set(Settings.__struct_fields__) - {"ladders"}:  # their rungs are set one by one
         default = getattr(Settings(), name)
         is_count = name.endswith("_ms") or name in COUNTS or isinstance(default, bool | str)
         assert is_count or default >= ONE // 1_000_000_000, name
@@ -137,3 +137,28 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(text: str) -> None
 def test_a_value_that_makes_the_record_refused_is_refused(text: str) -> None:
     with pytest.raises(OverrideError, match="--set"):
         changed(text)
+
+
+def test_a_rung_of_one_class_of_accounts() -> None:
+    settings = Overrides(
+        ["engine.ladders.house:cross.warning_buffer=0.5", "engine.ladders.house:cross.rung_hysteresis=0"]
+    )
+    changed = settings.settings(Settings(ladders={"client:cross": Ladder(warning_buffer=7)}))
+    assert changed.ladders == {
+        "client:cross": Ladder(warning_buffer=7), "house:cross": Ladder(warning_buffer=ONE // 2, rung_hysteresis=0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ladders",
+        "ladders.house",
+        "ladders.house:cross",
+        "ladders.broker:cross.warning_buffer",
+        "ladders.house:cross.hysteresis",
+    ],
+)
+def test_a_rung_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(OverrideError, match=r"house:cross|no such setting"):
+        Overrides([f"engine.{name}=0.5"]).settings(Settings())
