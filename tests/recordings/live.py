@@ -1,6 +1,6 @@
 """One recording two ways: `ringfence replay`, and real Kafka, Redis and worker. Prints what agrees and what does not.
 
-    python -m tests.recordings.coinm --out crash.jsonl.zst && python -m tests.recordings.live crash.jsonl.zst
+    python -m tests.recordings coinm-linear --out crash.jsonl.zst && python -m tests.recordings.live crash.jsonl.zst
 
 The recording is moved in time so that it starts now: records keep their distances and carry their times into Kafka, so the
 worker's event time runs through the two hours as fast as it is fed. Orders are answered as `--matching next` answers them, by
@@ -48,7 +48,7 @@ from services.replay.engines import ReplayEngine, make_engine
 from services.replay.lines import ORDERS
 from services.replay.matching import Answer, Matcher
 from services.replay.runner import ANSWER_TOPICS, Runner
-from tests.recordings.coinm import PARTITIONS
+from tests.recordings.writing import PARTITIONS
 from tests.support.kafka import KafkaServer, create_topics
 from tests.support.redis import RedisServer
 

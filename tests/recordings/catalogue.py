@@ -1,0 +1,26 @@
+"""The recordings by name."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from services.contracts.records import Record
+from tests.recordings import bars2022, coinm, depeg, inverse, okx_options
+
+Make = Callable[[Path, int, int], Iterator[Record]]  # data folder, accounts, seed
+
+
+class Recipe(NamedTuple):
+    """How a recording is made, and what it is for people."""
+
+    make: Make
+    about: str
+
+
+RECORDINGS: Final[dict[str, Recipe]] = {
+    "coinm-linear": Recipe(coinm.recording, "2025-10-10, eight COIN-M perpetuals taken as linear, margin in USDT"),
+    "coinm-inverse": Recipe(inverse.recording, "the same as the inverse contracts that they are, coin as margin"),
+    "okx-options": Recipe(okx_options.recording, "2025-10-10, five BTC options, portfolio and plain accounts"),
+    "usdc-depeg": Recipe(depeg.recording, "2023-03, BTC perpetuals with USDC as collateral"),
+    "btc-2022": Recipe(bars2022.recording, "2022-01, a month of one-minute bars that falls by a third"),
+}
