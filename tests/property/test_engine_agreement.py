@@ -14,7 +14,7 @@ from services.engine.settings import Settings
 from services.reference.reference import Reference
 from tests.support.histories import Drive, comparable, make_history
 
-HISTORIES = st.randoms(use_true_random=False)
+HISTORIES = st.integers(0, 2**32).map(random.Random)  # a seed each: steering every single draw costs more than it finds
 
 
 def fast() -> Engine:
@@ -22,7 +22,7 @@ def fast() -> Engine:
 
 
 @given(HISTORIES, st.integers(0, 2**16))
-@settings(max_examples=40)
+@settings(max_examples=60)
 def test_the_index_and_the_full_scan_have_equal_effects_in_equal_order(dice: random.Random, answers: int) -> None:
     """No tick inside a box can change a bucket: what the index passes over, the full scan finds nothing in."""
     history = make_history(dice)
@@ -34,7 +34,7 @@ def test_the_index_and_the_full_scan_have_equal_effects_in_equal_order(dice: ran
 
 
 @given(HISTORIES, st.integers(0, 2**16))
-@settings(max_examples=40)
+@settings(max_examples=60)
 def test_engine_and_reference_agree_to_the_last_digit(dice: random.Random, answers: int) -> None:
     """Effects, views and state hash of two implementations that share nothing but the message types."""
     history = make_history(dice)
