@@ -21,6 +21,7 @@ from services.engine.broadcasts import Broadcasts
 from services.engine.certificates import Certificates
 from services.engine.context import TIMER_CAUSE, BucketKey, Context
 from services.engine.decisions import Decider
+from services.engine.distance import distance_to_liquidation
 from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
 from services.engine.lifecycle import DISTRESSED
 from services.engine.portfolio.preset import Preset
@@ -442,6 +443,7 @@ class Engine:
 
     def _change_status(self, account: Account, bucket: Bucket, status: str, valuation: Valuation | Incomplete) -> None:
         context, known = self._context, valuation if isinstance(valuation, Valuation) else None
+        distance = None if known is None else distance_to_liquidation(account, bucket, known, self._valuer, context.market)
         message = AccountState(
             account=account.account, bucket=bucket.name, client=account.client or account.account,
             status=status, previous_status=bucket.status,  # type: ignore[arg-type]  # both are one of Status
@@ -451,6 +453,10 @@ class Engine:
             free_margin=None if known is None else to_text(int((known.equity - known.initial) // known.unit_e18)),
             maintenance_excess=None if known is None else to_text(int((known.equity - known.maintenance) // known.unit_e18)),
             detail=valuation.missing if isinstance(valuation, Incomplete) else None, ts_ms=context.now_of(account),
+            distance_instrument=None if distance is None else distance.instrument,
+            distance_price=None if distance is None else distance.price,
+            distance_percent=None if distance is None else distance.percent,
+            distance_sigmas=None if distance is None else distance.sigmas,
         )  # fmt: skip
         bucket.status = status
         if status in STATUS_ALARMS:
