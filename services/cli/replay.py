@@ -43,7 +43,7 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="What if: instrument.ID.FIELD, collateral.ASSET.FIELD or engine.FIELD; again for more.",
+            help="What if: instrument.ID.FIELD, collateral.ASSET.FIELD, engine.FIELD or risk.FIELD; again for more.",
         ),
     ] = None,
 ) -> None:

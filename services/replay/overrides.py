@@ -1,6 +1,6 @@
 """What-if: `--set SCOPE.….FIELD=VALUE` rewrites settings of the engine and records of instruments and collateral.
 
-`engine.FIELD=VALUE` is a setting, `engine.ladders.client:cross.FIELD=VALUE` a rung of one class of accounts. `instrument.ID.FIELD=VALUE` and `collateral.ASSET.FIELD=VALUE` replace a field in every record of
+`risk.FIELD=VALUE` is one of the model behind `--risk`, `engine.FIELD=VALUE` a setting, `engine.ladders.client:cross.FIELD=VALUE` a rung of one class of accounts. `instrument.ID.FIELD=VALUE` and `collateral.ASSET.FIELD=VALUE` replace a field in every record of
 that id; `margin_tiers.N.FIELD` names one tier (from 0), and a tier's field without `margin_tiers` means every tier. A maintenance
 rate lifts the initial rate where that would be lower. `null` takes a field away.
 """
@@ -18,12 +18,14 @@ from services.contracts.messages import Collateral, Instrument, MarginTier, Mess
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.engine.settings import ACCOUNT_CLASSES, Ladder, Settings
+from services.engine.volatility import RiskModel
 
 SCOPES: Final[dict[str, tuple[str, str, type[Message]]]] = {
     "instrument": ("instruments", "instrument", Instrument),
     "collateral": ("collateral", "asset", Collateral),
 }
 LADDERS: Final = "engine.ladders."
+PARAMETERS: Final = ("engine", "risk")  # scopes that are no records: settings, and the model of `--risk`
 TIER_FIELDS: Final = frozenset(f.name for f in structs.fields(MarginTier))
 COUNTS: Final = frozenset({"account_partitions", "duplicate_window", "parked_fills", "max_prices", "max_attempts"})
 DEDUCTION_OF: Final = {"maintenance_margin_rate": "maintenance_deduction", "initial_margin_rate": "initial_deduction"}
@@ -74,6 +76,18 @@ class Overrides:
                 ladders[name] = structs.replace(ladders.get(name, Ladder()), **{rung: _setting(rung, value)})
         return ladders
 
+    def risk_model(self) -> RiskModel:
+        """The default model of multipliers with the `risk.` overrides. Raises `OverrideError`."""
+        changes = {
+            target.removeprefix("risk."): _setting(target.removeprefix("risk."), value, RiskModel)
+            for target, value in self.changes.items()
+            if target.startswith("risk.")
+        }
+        try:
+            return structs.replace(RiskModel(), **changes)
+        except ValueError as error:
+            raise OverrideError(f"--set risk: {error}") from error
+
     def records(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records with their fields replaced. Raises `OverrideError` where the result would be refused."""
         for record in records:
@@ -108,15 +122,15 @@ def _assignment(text: str) -> tuple[str, str]:
     scope = target.partition(".")[0]
     if not equals or not target or not value:
         raise OverrideError(f"--set {text}: expected SCOPE.FIELD=VALUE")
-    if scope != "engine" and scope not in SCOPES:
-        raise OverrideError(f"--set {text}: {scope!r} is none of engine, {', '.join(SCOPES)}")
+    if scope not in PARAMETERS and scope not in SCOPES:
+        raise OverrideError(f"--set {text}: {scope!r} is none of {', '.join((*PARAMETERS, *SCOPES))}")
     return target, value
 
 
 def _record_override(text: str) -> Override | None:
     target, value = _assignment(text)
     scope, _, rest = target.partition(".")
-    if scope == "engine":
+    if scope in PARAMETERS:
         return None
     topic, id_field, message = SCOPES[scope]
     path = _path(rest, message)
@@ -179,20 +193,22 @@ def _typed(name: str, value: str | None) -> str | int | None:
     return int(value) if value is not None and is_integer and value.isdigit() else value
 
 
-def _setting(name: str, value: str) -> Any:
+def _setting(name: str, value: str, kind: type[Settings] | type[RiskModel] = Settings) -> Any:
     """The value of a setting: times and counts are integers, switches true or false, choices one of their words, all else decimal rates."""
-    if name not in Settings.__struct_fields__ or name == "ladders":
-        raise OverrideError(f"--set engine.{name}: no such setting; there are {', '.join(Settings.__struct_fields__)}")
+    scope, known = "engine" if kind is Settings else "risk", kind.__struct_fields__
+    if name not in known or name == "ladders":
+        raise OverrideError(f"--set {scope}.{name}: no such setting; there are {', '.join(known)}")
     try:
-        if isinstance(getattr(Settings(), name), bool):
+        default = getattr(kind(), name)
+        if isinstance(default, bool):
             return {"true": True, "false": False}[value]
-        if isinstance(getattr(Settings(), name), str):
-            return value if value in get_args(get_type_hints(Settings)[name]) else _refuse(value)
+        if isinstance(default, str):
+            return value if value in get_args(get_type_hints(kind)[name]) else _refuse(value)
         if name.endswith("_ms") or name in COUNTS:
             return _natural(value)
         return parse(value) if re.search(UNSIGNED_PATTERN, value) else _refuse(value)
     except (KeyError, ValueError) as error:
-        raise OverrideError(f"--set engine.{name}={value}: not a value of this setting") from error
+        raise OverrideError(f"--set {scope}.{name}={value}: not a value of this setting") from error
 
 
 def _natural(value: str) -> int:

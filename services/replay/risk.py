@@ -15,8 +15,8 @@ RISK_TOPIC: Final = "risk-parameters"
 class RiskFeed:
     """Puts each computed record right behind the price that it follows from; only watches where the recording holds its own."""
 
-    def __init__(self, settings: Settings, *, computes: bool) -> None:
-        self._fold = RiskFold(RiskModel(), settings, computes=computes)
+    def __init__(self, model: RiskModel, settings: Settings, *, computes: bool) -> None:
+        self._fold = RiskFold(model, settings, computes=computes)
         self._next_offset = 0
 
     def records(self, records: Iterable[Record]) -> Iterator[Record]:

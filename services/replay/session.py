@@ -51,8 +51,10 @@ def replay(
     runner, tally = Runner(engine, matching, settle_ms=settings.account_settle_ms), Tally()
     started = perf_counter()
     records, feed = tally.records_of(overrides.records(watched(plan.recording.records()))), None
+    if not plan.risk and any(target.startswith("risk.") for target in overrides.changes):
+        raise OverrideError("--set risk: only with --risk")
     if plan.risk:
-        feed = RiskFeed(settings, computes=not holds_risk_parameters(plan.recording.records()))
+        feed = RiskFeed(overrides.risk_model(), settings, computes=not holds_risk_parameters(plan.recording.records()))
         records = feed.records(records)
     for effect in runner.run(records):
         tally.count(effect)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from services.contracts.decimals import ONE
 from services.engine.engine import Engine
 from services.engine.settings import Settings
@@ -57,6 +59,20 @@ def test_a_move_beyond_the_margin_is_a_breach() -> None:
         tape.mark(mark).wait(21_000)
     outcome = replay(tape, "--risk")
     assert outcome.summary["backtest"] == {"BTC-PERP": {"observations": 2, "breaches": 1, "breach_rate": "0.5"}}
+
+
+def test_the_model_can_be_changed() -> None:
+    """What if: a cap of 1 is no multiplier at all."""
+    tape = Tape().instrument().account().deposit("20").fill("buy", "1", "1000")
+    plain, capped = replay(stormy(tape=tape), "--risk", "--set", "risk.cap=1").effects("summary")
+    assert (plain["orders"] > 0, capped["orders"]) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--set", "risk.cap=2"), ("--risk", "--set", "risk.cap=0.5"), ("--risk", "--set", "risk.hat=1")]
+)
+def test_a_model_that_cannot_be_meant_is_wrong_use(arguments: tuple[str, ...]) -> None:
+    assert replay(stormy(1), *arguments).exit_code == 2
 
 
 def test_fast_and_reference_take_the_same_records() -> None:
