@@ -62,7 +62,7 @@ def test_the_index_passes_over_most_buckets() -> None:
 
     Certificates.moved = counting  # type: ignore[method-assign,assignment]  # restored below
     try:
-        for seed in range(20):
+        for seed in range(40):
             Drive(fast(), seed).play(make_history(random.Random(seed)))
     finally:
         Certificates.moved = original  # type: ignore[method-assign]  # as it was
