@@ -11,7 +11,7 @@ from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.engine.context import Context
 from services.engine.effects import AlarmName
-from services.engine.ledger import apply_fill, apply_transfer
+from services.engine.ledger import apply_fill, apply_transfer, wallet_balance
 from services.engine.orders import count_fill, is_ours
 from services.engine.sequences import note_sequence
 from services.engine.state import Account, Bucket, Doubt
@@ -46,9 +46,11 @@ def fold_account(context: Context, message: AccountMessage, record: Record) -> R
             return Refusal(
                 Reason.IMMUTABLE_CHANGED, "margin_mode, segregation or valuation_asset while it holds something"
             )
+    context.totals.leave(account)  # it may change its class
     account.known, account.provisional, account.client = True, False, message.client or message.account
     account.segregation, account.margin_mode = segregation, message.margin_mode
     account.margin_preset, account.valuation_asset = message.margin_preset, message.valuation_asset
+    context.totals.enter(account)
     _touch(context, account)
     unpark(context, account)
     for bucket in account.buckets.values():
@@ -92,7 +94,7 @@ def _apply_fill(context: Context, account: Account, name: str, fill: Fill, offse
     if divides(spec) and not parse(fill.price):
         _doubt(context, account, name, Doubt(Reason.PRICE_NOT_POSITIVE, "fills", offset))
         return Refusal(Reason.PRICE_NOT_POSITIVE, f"{fill.instrument} is inverse: it has no value at {fill.price}")
-    apply_fill(bucket, fill, spec)
+    context.totals.add(account, apply_fill(bucket, fill, spec))
     count_fill(bucket, fill)
     context.touch(account, bucket)
     return None
@@ -159,13 +161,14 @@ def fold_transfer(context: Context, transfer: Transfer, record: Record) -> Refus
         return Refusal(Reason.ID_CONFLICT, f"transfer {transfer.transfer_id} was seen with another content")
     _touch(context, account)
     buckets = [account.bucket(name) for name in names]
-    apply_transfer(buckets[0], buckets[-1], transfer)
+    context.totals.add(account, [(transfer.asset, apply_transfer(buckets[0], buckets[-1], transfer))])
     for bucket in buckets:
         context.touch(account, bucket)
     if transfer.reason == "deposit" and account.valuation_asset is None:
         account.valuation_asset = transfer.asset
     become_provisional(context, account)
     _check_locks(context, account, buckets[0], transfer)
+    _check_classes(context, account, buckets[0], transfer)
     return None
 
 
@@ -173,11 +176,24 @@ def _check_locks(context: Context, account: Account, bucket: Bucket, transfer: T
     """What is locked may not be withdrawn or moved; the ledger still follows what the venue did."""
     if transfer.reason not in ("withdrawal", "move"):
         return
-    if bucket.balances.get(transfer.asset, 0) < bucket.locked.get(transfer.asset, 0):
+    locked = bucket.locked.get(transfer.asset, 0)
+    if locked > 0 and wallet_balance(bucket, transfer.asset, context.market.specs) < locked:
         context.alarm(
-            AlarmName.SEGREGATION_BREACH, f"{transfer.reason} {transfer.transfer_id} leaves less {transfer.asset} than is locked",
+            AlarmName.LOCKED_WITHDRAWN, f"{transfer.reason} {transfer.transfer_id} leaves less {transfer.asset} than is locked",
             account=account.account, bucket=bucket.name,
         )  # fmt: skip
+
+
+def _check_classes(context: Context, account: Account, bucket: Bucket, transfer: Transfer) -> None:
+    """Client and house funds never mix, whoever's account it was; the ledger still follows what the venue did."""
+    other = context.accounts.get(context.crossings.counterpart(transfer) or "")
+    if other is None or not (other.known and account.known) or other.segregation == account.segregation:
+        return
+    context.alarm(
+        AlarmName.CLASSES_MIXED,
+        f"{transfer.reason} {transfer.transfer_id} of {account.segregation} {account.account}: its other leg is of {other.segregation} {other.account}",
+        account=account.account, bucket=bucket.name,
+    )  # fmt: skip
 
 
 def fold_statement(context: Context, statement: AccountStatement, record: Record) -> None:

@@ -1,5 +1,7 @@
 """The cash ledger: how a fill or a transfer changes a bucket (margin.md "Ledger (cash model)"). Rounded against the account."""
 
+from collections.abc import Mapping
+
 from services.contracts.decimals import ONE, parse
 from services.contracts.messages import Fill, Transfer
 from services.engine.instruments import Spec
@@ -7,13 +9,16 @@ from services.engine.state import Bucket, Position, PositionKey
 from services.engine.worth import E36, divides
 
 
-def apply_fill(bucket: Bucket, fill: Fill, spec: Spec) -> None:
-    """Add an execution: quantity, cash and fee."""
+def apply_fill(bucket: Bucket, fill: Fill, spec: Spec) -> list[tuple[str, int]]:
+    """Add an execution: quantity, cash and fee. Answers what was added to which balance."""
     quantity = parse(fill.quantity) * (1 if fill.side == "buy" else -1)
     price = parse(fill.price)
+    changes = [(spec.settlement_asset, cash_of(spec, quantity, price))]
     trade(bucket, (fill.instrument, fill.position_side or "net"), spec, quantity, price)
     if fill.fee is not None:
-        bucket.credit(fill.fee_asset or spec.settlement_asset, -parse(fill.fee))
+        changes.append((fill.fee_asset or spec.settlement_asset, -parse(fill.fee)))
+        bucket.credit(*changes[-1])
+    return changes
 
 
 def trade(bucket: Bucket, key: PositionKey, spec: Spec, quantity: int, price: int) -> None:
@@ -59,8 +64,22 @@ def entry_price(spec: Spec, position: Position) -> tuple[int, int] | None:
     return (size * ONE, position.open_cost) if divides(spec) else (position.open_cost, size * ONE)
 
 
-def apply_transfer(bucket: Bucket, target: Bucket | None, transfer: Transfer) -> None:
-    """Add a change of balances; `target` is the bucket that a move goes to."""
+def wallet_balance(bucket: Bucket, asset: str, specs: Mapping[str, Spec]) -> int:
+    """The balance without what open futures moved through it: what a venue shows as wallet balance, e18, rounded up.
+
+    A linear long paid its open cost and an inverse long received it; an option's premium was really paid.
+    """
+    moved = 0
+    for (instrument, _), position in bucket.positions.items():
+        spec = specs[instrument]
+        if spec.option is None and spec.settlement_asset == asset:
+            paid = (position.quantity > 0) != divides(spec)
+            moved += position.open_cost if paid else -position.open_cost
+    return bucket.balances.get(asset, 0) - (-moved // E36)
+
+
+def apply_transfer(bucket: Bucket, target: Bucket | None, transfer: Transfer) -> int:
+    """Add a change of balances; `target` is the bucket that a move goes to. Answers what the account has more than before."""
     amount = parse(transfer.amount)
     if transfer.reason == "lock":
         bucket.lock(transfer.asset, amount)
@@ -72,6 +91,8 @@ def apply_transfer(bucket: Bucket, target: Bucket | None, transfer: Transfer) ->
         target.credit(transfer.asset, amount)
     else:
         bucket.credit(transfer.asset, amount)
+        return amount
+    return 0
 
 
 def _half_even(numerator: int, denominator: int) -> int:

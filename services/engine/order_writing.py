@@ -12,7 +12,7 @@ from services.contracts.messages import Default, Evidence, Order, Trigger
 from services.engine.closing import Close, reported_price
 from services.engine.context import Context
 from services.engine.effects import AlarmName, Emit
-from services.engine.orders import open_order_of
+from services.engine.orders import deficit_is_fixed, fixes_deficit, open_order_of
 from services.engine.projection import project
 from services.engine.state import Account, Bucket, OpenOrder
 from services.engine.valuation import Leg, Valuation, is_liquidatable
@@ -20,7 +20,6 @@ from services.engine.valuer import Valuer, holdings_of
 
 ORDERS_TOPIC: Final = "liquidation-orders"
 DEFAULTS_TOPIC: Final = "defaults"
-TAKEN_OVER: Final = frozenset({"takeover", "adl"})
 
 
 class OrderWriter:
@@ -32,7 +31,7 @@ class OrderWriter:
 
     def issue(self, account: Account, bucket: Bucket, valuation: Valuation, close: Close) -> None:
         """Make the close an open order of the bucket and emit it; the first takeover below zero fixes what is missing."""
-        now = self._context.now_of(account)
+        now, fixed = self._context.now_of(account), deficit_is_fixed(bucket)
         leg, order_id = close.leg, id_of_order(account.account, bucket.name, close.leg.key[0], close.attempt)
         side = "sell" if leg.position.quantity > 0 else "buy"
         open_order = bucket.orders[order_id] = OpenOrder(
@@ -43,8 +42,7 @@ class OrderWriter:
         order = self._order(account, bucket, close, open_order, (valuation, projected))
         bucket.orders[order_id] = open_order_of(order)
         self._emit(ORDERS_TOPIC, account, order, account.partition)
-        if close.stage in TAKEN_OVER and valuation.equity < 0 and not bucket.defaulted:
-            bucket.defaulted = True
+        if fixes_deficit(order) and not fixed:
             self._emit(DEFAULTS_TOPIC, account, self._default(account, bucket, close, order, valuation), None)
 
     def resend(self, account: Account, bucket: Bucket, order: OpenOrder) -> None:

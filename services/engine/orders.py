@@ -9,6 +9,7 @@ from services.engine.effects import AlarmName
 from services.engine.state import Account, Bucket, Doubt, OpenOrder
 
 OWN_EXECUTIONS: Final = frozenset({"liquidation", "takeover", "adl"})
+TAKEN_OVER: Final = frozenset({"takeover", "adl"})
 TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 
 
@@ -32,6 +33,7 @@ def read_back(context: Context, account: Account, bucket: Bucket, message: Order
     if known is None or not known.confirmed:
         bucket.tries.setdefault(message.instrument, []).append((message.attempt, message.ts_ms))
     order.confirmed = True
+    bucket.defaulted = bucket.defaulted or fixes_deficit(message)
     bucket.orders[order.order_id] = order
     note_attempt(bucket, message.instrument, message.attempt)
     context.timers.at(answer_due_ms(context, order), "order", account.account, bucket.name, order.order_id)
@@ -95,6 +97,17 @@ def fold_event(context: Context, account: Account, bucket: Bucket, event: OrderE
                 order.order_id,
             )
     settle(bucket, order)
+
+
+def fixes_deficit(order: Order) -> bool:
+    """A takeover of a bucket that has less than nothing: a `defaults` record goes with the first of a distress."""
+    return order.stage in TAKEN_OVER and parse(order.equity) < 0
+
+
+def deficit_is_fixed(bucket: Bucket) -> bool:
+    """By an order that was read back, or by one that waits for it: what was perhaps never written is decided anew."""
+    waiting = [order.content for order in bucket.orders.values() if order.content is not None]
+    return bucket.defaulted or any(fixes_deficit(order) for order in waiting)
 
 
 def note_attempt(bucket: Bucket, instrument: str, attempt: int) -> None:

@@ -35,6 +35,15 @@ class OrderRow(msgspec.Struct, frozen=True):
     content: Order | None
 
 
+class DoubtRow(msgspec.Struct, frozen=True):
+    """A doubt; the amounts of its other reading as decimal text of e18 integers."""
+
+    name: str
+    topic: str
+    offset: int
+    alternative: tuple[tuple[str, str, str], ...] | None
+
+
 class BucketRow(msgspec.Struct, frozen=True, tag=True):
     """One bucket; positions "INSTRUMENT|side" -> [quantity e18, open cost 1e-54]."""
 
@@ -45,7 +54,7 @@ class BucketRow(msgspec.Struct, frozen=True, tag=True):
     status: str
     attempts: dict[str, int]
     orders: dict[str, OrderRow]
-    doubts: dict[str, Doubt]
+    doubts: dict[str, DoubtRow]
     tries: dict[str, list[tuple[int, int]]]
     defaulted: bool
 
@@ -85,7 +94,7 @@ def encode_bucket(bucket: Bucket) -> bytes:
     return _encoder.encode(
         BucketRow(
             VERSION, _texts(bucket.balances), _texts(bucket.locked), _positions(bucket), bucket.status, bucket.attempts,
-            orders, bucket.doubts, bucket.tries, bucket.defaulted,
+            orders, {key: _doubt_row(doubt) for key, doubt in bucket.doubts.items()}, bucket.tries, bucket.defaulted,
         )
     )  # fmt: skip
 
@@ -122,8 +131,8 @@ def restore_bucket(name: str, row: BucketRow) -> Bucket:
         positions[(instrument, side)] = Position(int(quantity), int(cost))
     return Bucket(
         name, _numbers(row.balances), _numbers(row.locked), positions, row.status, dict(row.attempts),
-        {order_id: _order(order_id, order) for order_id, order in row.orders.items()}, dict(row.doubts),
-        dict(row.tries), row.defaulted,
+        {order_id: _order(order_id, order) for order_id, order in row.orders.items()},
+        {key: _doubt(doubt) for key, doubt in row.doubts.items()}, dict(row.tries), row.defaulted,
     )  # fmt: skip
 
 
@@ -186,6 +195,18 @@ def _order(order_id: str, row: OrderRow) -> OpenOrder:
         row.attempt, row.issued_ms, row.valid_until_ms, int(row.filled), int(row.reported), row.terminal,
         confirmed=row.confirmed, resends=row.resends, content=row.content,
     )  # fmt: skip
+
+
+def _doubt_row(doubt: Doubt) -> DoubtRow:
+    other = doubt.alternative
+    texts = None if other is None else tuple((kind, subject, str(amount)) for kind, subject, amount in other)
+    return DoubtRow(doubt.name, doubt.topic, doubt.offset, texts)
+
+
+def _doubt(row: DoubtRow) -> Doubt:
+    other = row.alternative
+    amounts = None if other is None else tuple((kind, subject, int(amount)) for kind, subject, amount in other)
+    return Doubt(row.name, row.topic, row.offset, amounts)
 
 
 def _texts(amounts: dict[str, int]) -> Amounts:

@@ -77,7 +77,7 @@ class Bucket(Struct):
     doubts: dict[str, Doubt] = field(default_factory=dict)
     # instrument -> (attempt, time) of this distress's orders since the last one that was wholly filled
     tries: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    defaulted: bool = False  # the deficit of this distress is fixed
+    defaulted: bool = False  # an order that was read back fixed the deficit of this distress
 
     def credit(self, asset: str, amount: int) -> None:
         _add(self.balances, asset, amount)

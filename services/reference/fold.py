@@ -6,9 +6,9 @@ from typing import Final
 from services.contracts.messages import Account, AccountStatement, Fill, Order, OrderEvent, Transfer
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
-from services.reference.ledger import Ledger, add, apply_fill, apply_transfer
+from services.reference.ledger import Ledger, add, apply_fill, apply_transfer, cash_beside_futures
 from services.reference.lifecycle import TERMINAL
-from services.reference.rounding import exact
+from services.reference.rounding import ceil_e18, exact
 from services.reference.state import MAIN, AccountBook, Bucket, Distress, Doubt, OrderState, World
 
 LIQUIDATIONS: Final = frozenset({"liquidation", "takeover", "adl"})
@@ -140,7 +140,8 @@ def fold_transfer(world: World, book: AccountBook, transfer: Transfer) -> bool:
     touch(world, book)
     ledger = book.bucket(source).ledger
     locked = ledger.locked.get(transfer.asset, Fraction(0))
-    return transfer.reason in ("withdrawal", "move") and ledger.balances.get(transfer.asset, Fraction(0)) < locked
+    takes = transfer.reason in ("withdrawal", "move") and locked > 0
+    return takes and ceil_e18(cash_beside_futures(ledger, transfer.asset, world.specs)) < ceil_e18(locked)
 
 
 def fold_order_event(world: World, book: AccountBook, event: OrderEvent) -> None:

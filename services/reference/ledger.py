@@ -1,5 +1,6 @@
 """The cash model: facts added up. A position is a quantity; what it cost has already moved the balance."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
@@ -87,6 +88,17 @@ def next_open_cost(spec: Spec, held: Fraction, cost: Fraction, signed: Fraction,
 
 def rounded_cost(cost: Fraction) -> Fraction:
     return round_half_even(cost, COST_PLACES) * COST_UNIT
+
+
+def cash_beside_futures(ledger: Ledger, asset: str, specs: Mapping[str, Spec]) -> Fraction:
+    """The balance as if no future were open: what each cost is put back. Buying an inverse one brought coin, an option cost real cash."""
+    total = ledger.balances.get(asset, Fraction(0))
+    for leg, quantity in ledger.quantities.items():
+        spec = specs[leg[0]]
+        if spec.settlement == asset and not spec.is_option:
+            sign = (1 if quantity > 0 else -1) * (-1 if spec.price_is_coin_per_quote else 1)
+            total += sign * ledger.open_costs[leg]
+    return total
 
 
 def apply_transfer(ledgers: dict[str, Ledger], transfer: Transfer, bucket: str) -> None:

@@ -235,3 +235,23 @@ def test_a_statement_waits_for_the_fills_that_it_covers() -> None:
     script = statement(Script().long(), "-1899", "2", fills=1).check_nothing()
     script.fill("buy", "1", "999")
     assert not script.bucket().doubts
+
+
+def test_what_open_futures_moved_through_the_balance_is_no_taking_of_locked_money() -> None:
+    """Cash model: a long of 1 at 1000 leaves -900 of 100. Withdrawing 40 of the 100 is no breach where 60 are locked, 41 is."""
+    for side in ("buy", "sell"):
+        script = (
+            Script().instrument().account().mark("1000").transfer("100").fill(side, "1", "1000").transfer("60", "lock")
+        )
+        assert not script.transfer("-40", "withdrawal").alarms
+        assert script.transfer("-1", "withdrawal").alarms == ["segregation_breach"]
+    assert not Script().long().transfer("-40", "withdrawal").alarms
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_an_inverse_position_s_coin_is_no_free_coin(side: str) -> None:
+    """100 at 1000 brings or takes 0.1 coin beside the deposit of 1: 0.5 may go where 0.5 is locked, and no more."""
+    script = Script().instrument(contract="inverse", settlement_asset="BTC").account(valuation_asset="BTC").mark("1000")
+    script.transfer("1", asset="BTC").fill(side, "100", "1000").transfer("0.5", "lock", asset="BTC")
+    assert not script.transfer("-0.5", "withdrawal", asset="BTC").alarms
+    assert script.transfer("-0.01", "withdrawal", asset="BTC").alarms == ["segregation_breach"]
