@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from services.contracts.messages import AccountStatement
 from services.contracts.records import Record
+from services.engine.crossings import Crossings
 from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect
 from services.engine.gap import GapGuard
 from services.engine.lifecycle import Ladders
@@ -12,6 +13,7 @@ from services.engine.market import Market
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
 from services.engine.timers import Timers
+from services.engine.totals import Totals
 
 BucketKey = tuple[str, str]
 TIMER_CAUSE = "timer"
@@ -26,6 +28,8 @@ class Context:
         self.gap = GapGuard(self.market, settings)
         self.ladders = Ladders(settings)
         self.accounts: dict[str, Account] = {}
+        self.totals = Totals()
+        self.crossings = Crossings(settings.transfer_window)
         self.timers = Timers()
         self.time_ms = 0  # of broadcast records and timers; an account's own records move only its own time
         self.epochs: dict[int, int] = {}

@@ -46,7 +46,8 @@ class AlarmName(StrEnum):
     SEQUENCE_GAP = "sequence_gap"
     ORDER_UNANSWERED = "order_unanswered"
     RESERVE_UNFILLED = "reserve_unfilled"
-    SEGREGATION_BREACH = "segregation_breach"
+    LOCKED_WITHDRAWN = "locked_withdrawn"  # encumbered collateral was withdrawn or moved
+    CLASSES_MIXED = "classes_mixed"  # a transfer between a client's and a house account
     STATEMENT_DIFFERS = "statement_differs"
     CANNOT_PAY_OWN_CLOSE = "cannot_pay_own_close"
 

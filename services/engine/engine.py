@@ -134,14 +134,20 @@ class Engine:
 
     def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take over a partition's stored rows, before any record of it is applied."""
+        restored: dict[str, Account] = {}
         for field, raw in rows:
             name, _, bucket_name = field.partition("|")
             account = self._context.accounts.setdefault(name, Account(name, partition))
+            if name not in restored:
+                self._context.totals.leave(account)
+                restored[name] = account
             row = decode_row(raw)
             if isinstance(row, AccountRow):
                 restore_account(account, row)
             else:
                 account.buckets[bucket_name] = restore_bucket(bucket_name, row)
+        for account in restored.values():
+            self._context.totals.enter(account)
         self._rearm(partition)
 
     def _rearm(self, partition: int) -> None:
@@ -175,6 +181,7 @@ class Engine:
                 self._search.remove(key)
                 self._under.pop(key, None)
                 context.touched.pop(key, None)
+            context.totals.leave(account)
             del context.accounts[account.account]
         context.dirty.pop(partition, None)
         context.epochs.pop(partition, None)
@@ -225,6 +232,10 @@ class Engine:
     def statuses(self) -> Counter[str]:
         """How many buckets stand on each rung."""
         return Counter(bucket.status for _, bucket in self._context.all_buckets())
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """What each segregation class ("client", "house") holds of each asset: Σ balances, e18."""
+        return self._context.totals.amounts()
 
     @property
     def lowest_equity(self) -> str | None:
@@ -443,7 +454,9 @@ class Engine:
 
     def _change_status(self, account: Account, bucket: Bucket, status: str, valuation: Valuation | Incomplete) -> None:
         context, known = self._context, valuation if isinstance(valuation, Valuation) else None
-        distance = None if known is None else distance_to_liquidation(account, bucket, known, self._valuer, context.market)
+        distance = (
+            None if known is None else distance_to_liquidation(account, bucket, known, self._valuer, context.market)
+        )
         message = AccountState(
             account=account.account, bucket=bucket.name, client=account.client or account.account,
             status=status, previous_status=bucket.status,  # type: ignore[arg-type]  # both are one of Status

@@ -164,11 +164,11 @@ def fold_transfer(context: Context, transfer: Transfer, record: Record) -> Refus
     context.totals.add(account, [(transfer.asset, apply_transfer(buckets[0], buckets[-1], transfer))])
     for bucket in buckets:
         context.touch(account, bucket)
+    _check_locks(context, account, buckets[0], transfer)
+    _check_classes(context, account, buckets[0], transfer)
     if transfer.reason == "deposit" and account.valuation_asset is None:
         account.valuation_asset = transfer.asset
     become_provisional(context, account)
-    _check_locks(context, account, buckets[0], transfer)
-    _check_classes(context, account, buckets[0], transfer)
     return None
 
 

@@ -42,6 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     account_gap_ms: int = 5_000
     provisional_account_ms: int = 1_000
     duplicate_window: int = 256  # ids remembered an account
+    transfer_window: int = 4_096  # ids and references remembered to find a transfer's other leg
     parked_fills: int = 64  # fills of unknown instruments held an account
     max_prices: int = 100_000
 

@@ -121,6 +121,7 @@ class EngineSection(Section):
     account_gap_ms: Millis = Settings().account_gap_ms
     provisional_account_ms: Millis = Settings().provisional_account_ms
     duplicate_window: Count = Settings().duplicate_window
+    transfer_window: Count = Settings().transfer_window
     parked_fills: Count = Settings().parked_fills
     max_prices: Count = Settings().max_prices
     future_tolerance_ms: Millis = Settings().future_tolerance_ms

@@ -24,7 +24,7 @@ from services.contracts.topics import BROADCAST_TOPICS, BY_NAME, Role
 from services.contracts.views import BucketView
 from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect, Emit
 from services.engine.settings import Settings
-from services.reference import fold
+from services.reference import fold, segregation
 from services.reference.broadcast import confirm_prices, fold_broadcast
 from services.reference.curves import plain
 from services.reference.decisions import Round, may_decide, urgency
@@ -170,10 +170,19 @@ class Reference:
         if isinstance(fact, Fill):
             refusal = fold.fold_fill(self._world, book, fact, record)
             return [] if refusal is None else self._refused(record, refusal)
-        if fold.fold_transfer(self._world, book, fact):
-            detail = f"less {fact.asset} than is locked"
-            return [self._alarm(AlarmName.SEGREGATION_BREACH, book, fact.bucket or "main", "", detail)]
-        return []
+        return self._fold_transfer(book, fact)
+
+    def _fold_transfer(self, book: AccountBook, transfer: Transfer) -> list[Effect]:
+        alarms: list[Effect] = []
+        bucket = transfer.bucket or "main"
+        if fold.fold_transfer(self._world, book, transfer):
+            detail = f"less {transfer.asset} than is locked"
+            alarms.append(self._alarm(AlarmName.LOCKED_WITHDRAWN, book, bucket, "", detail))
+        other = segregation.other_leg(self._world, transfer)
+        segregation.remember(self._world, transfer)
+        if other is not None and segregation.mixes_classes(book, other):
+            alarms.append(self._alarm(AlarmName.CLASSES_MIXED, book, bucket, "", f"with {other.account}"))
+        return alarms
 
     def _compare_statements(self) -> list[Effect]:
         """Each statement once everything it covers was read; one that more was read than it covers says nothing."""

@@ -118,6 +118,7 @@ class World:
     accounts: dict[str, AccountBook] = field(default_factory=dict)
     epochs: dict[int, int] = field(default_factory=dict)  # by partition: the offset of its latest claim
     evidence: dict[str, tuple[int, int]] = field(default_factory=dict)  # of broadcast topics
+    legs: list[Transfer] = field(default_factory=list)  # between accounts, perhaps: all that were read
     hot_accounts: set[str] = field(default_factory=set)  # with a liquidatable bucket at the last evaluation
 
     def now_ms(self, book: AccountBook) -> int:

@@ -204,7 +204,7 @@ def test_taking_what_is_locked_alarms_and_is_followed_all_the_same(reason: str, 
     script.transfer("40" if reason == "move" else "-40", reason, **more)
     assert script.alarms == []
     script.transfer("10" if reason == "move" else "-10", reason, **more)
-    assert script.alarms == ["segregation_breach"]
+    assert script.alarms == ["locked_withdrawn"]
     assert (script.view().balances, script.view().locked) == ({"USDT": "50"}, {"USDT": "60"})
     script.transfer("60", "unlock")
     assert script.view().locked == {}
@@ -244,7 +244,7 @@ def test_what_open_futures_moved_through_the_balance_is_no_taking_of_locked_mone
             Script().instrument().account().mark("1000").transfer("100").fill(side, "1", "1000").transfer("60", "lock")
         )
         assert not script.transfer("-40", "withdrawal").alarms
-        assert script.transfer("-1", "withdrawal").alarms == ["segregation_breach"]
+        assert script.transfer("-1", "withdrawal").alarms == ["locked_withdrawn"]
     assert not Script().long().transfer("-40", "withdrawal").alarms
 
 
@@ -254,4 +254,4 @@ def test_an_inverse_position_s_coin_is_no_free_coin(side: str) -> None:
     script = Script().instrument(contract="inverse", settlement_asset="BTC").account(valuation_asset="BTC").mark("1000")
     script.transfer("1", asset="BTC").fill(side, "100", "1000").transfer("0.5", "lock", asset="BTC")
     assert not script.transfer("-0.5", "withdrawal", asset="BTC").alarms
-    assert script.transfer("-0.01", "withdrawal", asset="BTC").alarms == ["segregation_breach"]
+    assert script.transfer("-0.01", "withdrawal", asset="BTC").alarms == ["locked_withdrawn"]

@@ -144,7 +144,7 @@ def test_a_withdrawal_of_what_is_locked_alarms() -> None:
     script.deposit("100")
     script.deposit("80", reason="lock")
     assert alarms(script.deposit("-20", reason="withdrawal")) == []
-    assert alarms(script.deposit("-1", reason="withdrawal")) == ["segregation_breach"]
+    assert alarms(script.deposit("-1", reason="withdrawal")) == ["locked_withdrawn"]
 
 
 def test_a_statement_is_compared_at_its_offsets() -> None:
