@@ -45,6 +45,17 @@ class Market:
         known = self._instruments[instrument]
         return Fees(Fraction(known.taker_fee_rate or "0"), Fraction(known.liquidation_fee_rate or "0.0005"))
 
+    def size(self, instrument: str) -> Fraction:
+        """Units of the underlying in a contract."""
+        return Fraction(self._instruments[instrument].contract_size or "1")
+
+    def converted(self, instrument: str) -> tuple[str, str]:
+        """What a sale on a conversion instrument turns into what: the collateral that names it, and its settlement asset."""
+        known = self._instruments[instrument]
+        names = sorted(c.asset for c in self._collateral.values() if c.conversion_instrument == instrument)
+        sold = known.underlying if known.underlying in names else names[0]
+        return sold, known.settlement_asset
+
     def value(self, instrument: str, quantity: Fraction, price: Fraction) -> Fraction:
         """What `quantity` contracts (signed) at `price` are worth in the settlement asset; its magnitude is the notional."""
         known = self._instruments[instrument]

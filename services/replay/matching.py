@@ -2,6 +2,7 @@
 
 `next`: the next mark price of the instrument, if it is no worse than the limit, fills the whole order; else it expires.
 `limit`: every order is filled at its limit at once. `recorded`: the recording's own fills and order events. `none`: nothing.
+A `convert` order leaves no position: it is answered by the two transfers of the conversion, what was bought before what was sold.
 """
 
 from fractions import Fraction
@@ -10,7 +11,7 @@ from typing import Final
 from msgspec import structs
 
 from services.contracts.decimals import ONE, to_text
-from services.contracts.messages import ExecType, Fill, Message, Order, OrderEvent, OrderStatus
+from services.contracts.messages import ExecType, Fill, Message, Order, OrderEvent, OrderStatus, Transfer
 from services.replay.choices import Matching
 from services.replay.market import Market
 
@@ -19,7 +20,7 @@ AT_ONCE: Final[dict[str, ExecType]] = {
     "adl": "adl",
 }  # the venue's own arrangements need no market
 
-Answer = Fill | OrderEvent
+Answer = Fill | Transfer | OrderEvent
 
 
 class OpenOrder:
@@ -75,7 +76,11 @@ class Matcher:
 
     def _filled(self, entry: OpenOrder, price: str, now_ms: int) -> list[Answer]:
         self._remove(entry)
-        order = entry.order
+        order, fee = entry.order, self._fee(entry, price)
+        event = _event(order, "filled", price, now_ms)
+        self._executed[order.order_id] = event
+        if order.stage == "convert":
+            return [*self._converted(order, price, fee, now_ms), event]
         fill = Fill(
             fill_id=f"x-{order.order_id}",
             account=order.account,
@@ -85,14 +90,26 @@ class Matcher:
             side=order.side,
             quantity=order.quantity,
             price=price,
-            fee=to_text(self._fee(entry, price)),
+            fee=to_text(fee),
             order_id=order.order_id,
             exec_type=AT_ONCE.get(order.stage, "liquidation"),
             ts_ms=now_ms,
         )
-        event = _event(order, "filled", price, now_ms)
-        self._executed[order.order_id] = event
         return [fill, event]
+
+    def _converted(self, order: Order, price: str, fee: int, now_ms: int) -> list[Transfer]:
+        """The collateral that the order sold, and what it brought less the fee; the credit comes first: no bucket dips in between."""
+        sold, bought = self._market.converted(order.instrument)
+        quantity = Fraction(order.quantity)
+        proceeds = int(self._market.value(order.instrument, quantity, Fraction(price)) * ONE) - fee
+        units = _ceil(quantity * self._market.size(order.instrument) * ONE)
+        return [
+            Transfer(
+                transfer_id=f"x-{order.order_id}-{asset}", account=order.account, bucket=order.bucket, asset=asset,
+                amount=to_text(amount), reason="conversion", instrument=order.instrument, reference=order.order_id, ts_ms=now_ms,
+            )
+            for asset, amount in ((bought, proceeds), (sold, -units))
+        ]  # fmt: skip
 
     def _fee(self, entry: OpenOrder, price: str) -> int:
         """Taker fee and liquidation fee in the settlement asset, e18; the second only out of equity that is left above zero.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from services.contracts.codec import decode, encode
-from services.contracts.messages import Fill, Message, Order, OrderEvent
+from services.contracts.messages import Fill, Message, Order, OrderEvent, Transfer
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import BY_NAME, SHADOW_ORDERS, Role
@@ -24,7 +24,7 @@ OWN_TOPICS: Final = frozenset(
     {name for name, topic in BY_NAME.items() if topic.role is Role.OUTPUT} | {ORDERS, SHADOW_ORDERS}
 )
 MATCHED_TOPICS: Final = frozenset({"instruments", "collateral", "accounts", "prices", ORDERS})
-ANSWER_TOPICS: Final[dict[type[Message], str]] = {Fill: "fills", OrderEvent: "order-events"}
+ANSWER_TOPICS: Final[dict[type[Message], str]] = {Fill: "fills", Transfer: "transfers", OrderEvent: "order-events"}
 CLOSING: Final = frozenset({"liquidation", "takeover", "adl"})
 STUCK_TIMERS: Final = 1_000
 

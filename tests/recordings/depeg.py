@@ -96,7 +96,7 @@ def _instrument(name: str, settlement: str) -> Instrument:
     return Instrument(
         **fields
         | {
-            "instrument": name, "settlement_asset": settlement, "max_price_move": MAX_PRICE_MOVE,
+            "instrument": name, "underlying": name.partition("-")[0], "settlement_asset": settlement, "max_price_move": MAX_PRICE_MOVE,
             "insurance_pool": f"{settlement}-main",
         }
     )  # fmt: skip
