@@ -1,23 +1,34 @@
 """`ringfence demo`: a simulated venue, a flash crash and a real worker, on this machine alone."""
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.output import ExitCode, flush_json, note, stop, write_json
+from services.demo import ACCOUNTS, SECONDS
 
 if TYPE_CHECKING:
-    from services.demo.run import Options, Outcome
+    from services.demo.run import Outcome
+    from services.demo.story import Story
 
 TOLD = 10  # buckets below zero that are explained one by one
 
 
 def demo(
     seconds: Annotated[
-        float, typer.Option(min=1.0, max=600.0, help="How long the crash lasts on this machine.")
-    ] = 40.0,
+        float, typer.Option(min=1.0, max=600.0, help="How long the market moves on this machine.")
+    ] = SECONDS,
     seed: Annotated[int, typer.Option(help="Another seed is another crash.")] = 1,
-    accounts: Annotated[int, typer.Option(min=1, max=20_000, help="Clients of the simulated venue.")] = 2_000,
+    accounts: Annotated[int, typer.Option(min=1, max=20_000, help="Clients of the simulated venue.")] = ACCOUNTS,
+    recording: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Play a recording (JSON Lines, plain, .gz or .zst; - reads standard input) instead of a generated crash.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The summary as one JSON object; nothing else on standard output.")
     ] = False,
@@ -32,20 +43,42 @@ def demo(
     import asyncio
 
     from services.adapters.embedded import EmbeddedUnavailable
+    from services.adapters.recordings import RecordingError
     from services.demo.process import WorkerFailed
-    from services.demo.run import Options
+    from services.demo.recorded import NotPlayable
 
     try:
-        outcome = asyncio.run(_watched(Options(seconds=seconds, seed=seed, accounts=accounts)))
+        with ExitStack() as stack:
+            story = _story(stack, recording, seconds=seconds, seed=seed, accounts=accounts)
+            outcome = asyncio.run(_watched(story))
     except asyncio.CancelledError:
         stop("ended by a signal", ExitCode.NO)
+    except NotPlayable as obstacle:
+        stop(
+            f"{recording}: {obstacle}. The demo's venue keeps books of linear contracts in one asset; "
+            f"`ringfence replay {recording}` runs any recording",
+            ExitCode.WRONG_USE,
+        )
+    except RecordingError as error:
+        stop(str(error), ExitCode.WRONG_USE)
     except (EmbeddedUnavailable, WorkerFailed) as failed:
         stop(str(failed), ExitCode.UNREACHABLE)
     _tell(outcome, as_json=as_json)
     raise typer.Exit(ExitCode.DONE if outcome.summary.is_held else ExitCode.NO)
 
 
-async def _watched(options: "Options") -> "Outcome":
+def _story(stack: ExitStack, recording: str | None, *, seconds: float, seed: int, accounts: int) -> "Story":
+    """The crash of the seed, or the recording, which stays open as long as the stack."""
+    from services.adapters.recordings import Recording
+    from services.demo.recorded import Recorded
+    from services.demo.story import Crash
+
+    if recording is None:
+        return Crash(seed, accounts, seconds)
+    return Recorded(stack.enter_context(Recording(recording)), seconds)
+
+
+async def _watched(story: "Story") -> "Outcome":
     """The demo, drawn live for a person and told in lines otherwise; always on standard error."""
     from rich.console import Console
 
@@ -54,9 +87,9 @@ async def _watched(options: "Options") -> "Outcome":
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        return await play(options, PlainScreen(console))
+        return await play(story, PlainScreen(console))
     with LiveScreen(console) as screen:
-        return await play(options, screen)
+        return await play(story, screen)
 
 
 def _tell(outcome: "Outcome", *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from services.demo.margin import Tiers
 REFRESH_TICKS: Final = 256  # float errors of the incremental screen are wiped out this often
 TOLERANCE: Final = 1e-3  # far above those errors, in units of the valuation asset
 GROWTH: Final = 1024
+LOCKS: Final = ("lock", "unlock")
 
 Key = tuple[str, str]  # account, bucket
 Cause = Literal["gap", "late", "fill"]
@@ -82,7 +83,14 @@ class Books:
         """The bucket that a fill belongs to when it names none."""
         return fill.bucket or (fill.instrument if self._isolated[fill.account] else "main")
 
+    @property
+    def accounts(self) -> int:
+        """How many accounts were opened."""
+        return len(self._isolated)
+
     def transfer(self, transfer: Transfer) -> None:
+        if transfer.reason in LOCKS:
+            return  # what is locked stays in the balance
         amount = parse(transfer.amount)
         source = self._bucket(transfer.account, transfer.bucket or "main")
         if transfer.reason == "move":

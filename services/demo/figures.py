@@ -37,8 +37,9 @@ class Figures(Struct, kw_only=True):
     """Counted while the venue runs. Latencies are in seconds, in order of arrival."""
 
     phase: str = "starting"
-    second: float = 0.0  # simulated
-    book: float = 1.0
+    progress: float | None = None  # of the phase, 0 to 1, where that is known
+    second: float | None = None  # simulated, of the day
+    book: float | None = None  # share of a calm book that is left, where the story has one
     tracks: dict[str, Track] = field(default_factory=dict)
     statuses: dict[tuple[str, str], str] = field(default_factory=dict)  # as the monitor reports them
     order_ids: set[str] = field(default_factory=set)
@@ -99,7 +100,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     deficit: dict[str, str]
     dead_letters: int
     seconds: float
-    seed: int
+    played: str
 
     @property
     def is_held(self) -> bool:
@@ -110,10 +111,10 @@ class Summary(Struct, frozen=True, kw_only=True):
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
-def summarise(figures: Figures, books: Books, *, accounts: int, seconds: float, seed: int) -> Summary:
+def summarise(figures: Figures, books: Books, *, played: str, seconds: float) -> Summary:
     lowest = books.lowest
     return Summary(
-        accounts=accounts,
+        accounts=books.accounts,
         buckets=len(books.buckets),
         prices=figures.ticks,
         orders=len(figures.order_ids),
@@ -129,7 +130,7 @@ def summarise(figures: Figures, books: Books, *, accounts: int, seconds: float, 
         deficit=_totals(figures.deficits),
         dead_letters=figures.dead_letters,
         seconds=round(seconds, 1),
-        seed=seed,
+        played=played,
     )
 
 

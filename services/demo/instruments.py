@@ -73,13 +73,14 @@ def _listing(base: str, price: float, tick: str, lot: str, leverage: int, *, maj
     return Listing(instrument=instrument, first_price=price, major=major, popularity=5 if major else 1)
 
 
+# Leverage as venues under supervision allow it: what falls by three quarters within minutes is lent less on.
 MARKET: Final = (
-    _listing("BTC", 117_000.0, "0.1", "0.001", 50, major=True),
-    _listing("ETH", 4_100.0, "0.01", "0.001", 25, major=True),
+    _listing("BTC", 117_000.0, "0.1", "0.001", 25, major=True),
+    _listing("ETH", 4_100.0, "0.01", "0.001", 20, major=True),
     _listing("SOL", 210.0, "0.001", "0.01", 20, major=True),
-    _listing("AVAX", 27.0, "0.0001", "0.1", 10),
-    _listing("DOT", 3.9, "0.0001", "1", 10),
-    _listing("ATOM", 3.95, "0.0001", "1", 10),
-    _listing("AAVE", 260.0, "0.001", "0.01", 10),
-    _listing("XLM", 0.365, "0.00001", "1", 10),
+    _listing("AVAX", 27.0, "0.0001", "0.1", 5),
+    _listing("DOT", 3.9, "0.0001", "1", 5),
+    _listing("ATOM", 3.95, "0.0001", "1", 5),
+    _listing("AAVE", 260.0, "0.001", "0.01", 5),
+    _listing("XLM", 0.365, "0.00001", "1", 5),
 )

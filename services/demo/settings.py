@@ -5,10 +5,11 @@ from typing import Final
 
 from services.adapters.embedded import FETCH_MAX_WAIT_MS
 
-# Minutes of a crash pass in seconds here, so what is tuned for minutes has to be told:
-# a close that aims just above the requirement would be repeated with every few marks until nothing is left;
-# a mark moves by half a percent before an order can be answered, so a limit near the mark would be missed each time.
-CRASH_ENGINE: Final = {"hysteresis": "9", "half_spread": "0.02", "max_attempts": "60"}
+# The worst minutes of a crash pass sixteen times as fast here, so what is tuned for real minutes has to be told:
+# a close that aims just above the requirement would be repeated every few marks until nothing is left (hysteresis: a close
+# leaves ten times the requirement); the mark moves by up to a per cent before an order can be answered, so that a limit a
+# fiftieth of a per cent away would be missed each time (half_spread).
+CRASH_ENGINE: Final = {"hysteresis": "9", "half_spread": "0.02"}
 
 
 def worker_config(bootstrap: str, redis_url: str, engine: Mapping[str, str]) -> str:

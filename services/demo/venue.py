@@ -1,81 +1,101 @@
-"""The simulated venue: lists instruments, books clients, publishes marks, and answers liquidation orders."""
+"""The simulated venue: books what its clients do, publishes marks, and answers liquidation orders."""
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-from services.contracts.codec import decode
-from services.contracts.decimals import ONE, to_text
-from services.contracts.messages import AccountState, Collateral, Default, Message, Order, Price, Transfer
+from msgspec import structs
+
+from services.contracts.codec import decode, encode
+from services.contracts.decimals import parse
+from services.contracts.messages import (
+    Account,
+    AccountState,
+    Default,
+    Fill,
+    Instrument,
+    Message,
+    Order,
+    Price,
+    Transfer,
+)
 from services.contracts.records import Record
-from services.demo.accounts import Opening
 from services.demo.books import Books
-from services.demo.crash_path import CrashPath, book_share
+from services.demo.clock import now_ms as _now_ms
 from services.demo.figures import Figures
-from services.demo.instruments import ASSET, Listing
 from services.demo.matching import ORDERS, Answer, MatchingEngine, Verdict
-from services.demo.wire import Wire
+from services.demo.wire import Acknowledged
 
 STATES: Final = "account-states"
 DEFAULTS: Final = "defaults"
 DEAD_LETTERS: Final = "dead-letters"
 READS: Final = (ORDERS, STATES, DEFAULTS, DEAD_LETTERS)
-SOURCE: Final = "venue"
-MAJOR_DEPTH, OTHER_DEPTH = 2_000_000 * ONE, 150_000 * ONE  # notional that a calm book takes on one mark
+SMALLEST_LOT: Final = "0.000000000000000001"
+
+
+class Market(Protocol):
+    """Where the venue appends and reads: `Wire`."""
+
+    async def publish(
+        self, topic: str, key: str, value: bytes, timestamp_ms: int, acknowledged: Acknowledged, /
+    ) -> None: ...
+
+    async def read(self) -> list[Record]: ...
 
 
 class Venue:
     """Everything the venue knows and does; `figures` is what it measured, `books` its ledger, `recording` all it saw."""
 
-    def __init__(self, wire: Wire, market: Sequence[Listing], path: CrashPath) -> None:
+    def __init__(self, wire: Market, instruments: Mapping[str, Instrument]) -> None:
         self._wire = wire
-        self._market = {listing.name: listing for listing in market}
-        self._path = path
-        instruments = {listing.name: listing.instrument for listing in market}
         self.books = Books(instruments)
-        self.engine = MatchingEngine(self.books, instruments, {listing.name: listing.lot for listing in market})
+        lots = {name: parse(instrument.lot_size or SMALLEST_LOT) for name, instrument in instruments.items()}
+        self.engine = MatchingEngine(self.books, dict(instruments), lots)
         self.figures = Figures()
         self.recording: list[Record] = []
         self._sequence = 0
+        self._newest: dict[str, tuple[Price, int | None]] = {}
         self._sent: dict[tuple[int, int], float] = {}  # (partition, offset) of a price -> when it was handed over
 
-    async def list_instruments(self) -> None:
-        """Instruments, the collateral asset, and the first marks."""
-        for listing in self._market.values():
-            await self._publish("instruments", listing.name, listing.instrument)
-        await self._publish("collateral", ASSET, Collateral(asset=ASSET, ts_ms=0))
-        for name in self._market:
-            await self.tick(name, 0.0)
+    async def enter(self, topic: str, key: str, message: Message) -> None:
+        """Publishes a record of reference data or of a client, and books what it says."""
+        match message:
+            case Account():
+                self.books.open_account(message.account, isolated=message.margin_mode == "isolated")
+            case Transfer():
+                self.books.transfer(message)
+            case Fill():
+                self.books.fill(message)
+            case _:
+                pass
+        await self._publish(topic, key, encode(message))
 
-    async def book(self, opening: Opening) -> None:
-        """Opens an account with its deposits, moves and first positions."""
-        account = opening.account
-        self.books.open_account(account.account, isolated=account.margin_mode == "isolated")
-        await self._publish("accounts", account.account, account)
-        for step in opening.steps:
-            if isinstance(step, Transfer):
-                self.books.transfer(step)
-                await self._publish("transfers", step.account, step)
-            else:
-                self.books.fill(step)
-                await self._publish("fills", step.account, step)
+    async def pass_on(self, topic: str, key: str, value: bytes) -> None:
+        """Publishes a record that the books need not know, or cannot: it reaches the monitor as it is."""
+        await self._publish(topic, key, value)
 
-    async def tick(self, instrument: str, second: float) -> None:
-        """Publishes the mark of a simulated second, then executes what waited for it."""
-        listing, now_ms = self._market[instrument], _now_ms()
-        price = listing.to_tick(self._path.curves[instrument].at(second))
+    async def mark(self, price: Price, depth: int | None = None) -> None:
+        """Publishes a mark under a new sequence and the time of now, then executes what waited for it.
+
+        `depth` is what the book takes on this mark, e18 notional; None: everything.
+        """
+        now_ms, name = _now_ms(), price.instrument
         self._sequence += 1
-        mark = Price(
-            instrument=instrument, mark_price=to_text(price), sequence=self._sequence, source=SOURCE, ts_ms=now_ms
-        )
-        await self._publish("prices", instrument, mark)
-        self.books.mark(instrument, price)
-        self.figures.saw_price(instrument, price)
-        share = book_share(second)
-        self.figures.second, self.figures.book = second, share
-        depth = int((MAJOR_DEPTH if listing.major else OTHER_DEPTH) * share)
-        for answer in self.engine.on_mark(instrument, price, depth, now_ms):
+        fresh = structs.replace(price, sequence=self._sequence, source_epoch=None, ts_ms=now_ms)
+        self._newest[name] = fresh, depth
+        await self._publish("prices", name, encode(fresh))
+        if fresh.mark_price is None:
+            return
+        mark = parse(fresh.mark_price)
+        self.books.mark(name, mark)
+        self.figures.saw_price(name, mark)
+        for answer in self.engine.on_mark(name, mark, depth, now_ms):
             await self._answer(answer)
+
+    async def mark_again(self) -> None:
+        """The newest marks once more: a market that stands still is not a dead feed."""
+        for price, depth in list(self._newest.values()):
+            await self.mark(price, depth)
 
     async def listen(self) -> None:
         """Reads what the monitor wrote, and acts on it."""
@@ -87,9 +107,10 @@ class Venue:
             else:
                 self._note(decode(record.topic, record.value))
 
-    def is_seen(self) -> bool:
-        """Whether the monitor owns every partition it should and has reported every bucket that holds a position."""
-        return all(bucket.key in self.figures.statuses for bucket in self.books.buckets.values() if bucket.positions)
+    def unseen(self) -> int:
+        """Buckets with a position that the monitor has not reported yet."""
+        held = (bucket.key for bucket in self.books.buckets.values() if bucket.positions)
+        return sum(key not in self.figures.statuses for key in held)
 
     def _note(self, message: object) -> None:
         if isinstance(message, AccountState):
@@ -119,10 +140,10 @@ class Venue:
         self.figures.answers[answer.event.status] += 1
         if answer.fill is not None:
             self.figures.fills += 1
-            await self._publish("fills", answer.fill.account, answer.fill)
-        await self._publish("order-events", answer.event.account, answer.event)
+            await self._publish("fills", answer.fill.account, encode(answer.fill))
+        await self._publish("order-events", answer.event.account, encode(answer.event))
 
-    async def _publish(self, topic: str, key: str, message: Message) -> None:
+    async def _publish(self, topic: str, key: str, value: bytes) -> None:
         handed_over = time.perf_counter()
 
         def acknowledged(record: Record) -> None:
@@ -130,8 +151,4 @@ class Venue:
             if record.topic == "prices":
                 self._sent[record.partition, record.offset] = handed_over
 
-        await self._wire.publish(topic, key, message, _now_ms(), acknowledged)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        await self._wire.publish(topic, key, value, _now_ms(), acknowledged)

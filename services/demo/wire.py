@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord, RecordMetadata
 
 from services.adapters.embedded import FETCH_MAX_WAIT_MS
-from services.contracts.codec import encode
 from services.contracts.identifiers import partition_of
-from services.contracts.messages import Message
 from services.contracts.records import Record
 from services.contracts.topics import TOPICS
 
 START_TIMEOUT_S: Final = 20.0
 POLL_MS: Final = 100
+Acknowledged: TypeAlias = Callable[[Record], None]
 
 
 class Wire:
@@ -51,16 +50,14 @@ class Wire:
             await self._consumer.stop()
             await self._producer.stop()
 
-    async def publish(
-        self, topic: str, key: str, message: Message, timestamp_ms: int, acknowledged: Callable[[Record], None]
-    ) -> None:
-        """Appends a message to the partition of its key; `acknowledged` gets the record when the broker has it.
+    async def publish(self, topic: str, key: str, value: bytes, timestamp_ms: int, acknowledged: Acknowledged) -> None:
+        """Appends a record to the partition of its key; `acknowledged` gets the record when the broker has it.
 
         Raises the error of an earlier record that the broker did not take.
         """
         if self._failure is not None:
             raise self._failure
-        partition, value = self._partition(topic, key), encode(message)
+        partition = self._partition(topic, key)
         future = await self._producer.send(
             topic, value, key=key.encode(), partition=partition, timestamp_ms=timestamp_ms
         )

@@ -58,15 +58,15 @@ def test_equity_follows_the_mark_exactly(books: Books) -> None:
     bucket = books.buckets["a", "BTC-PERP"]
     books.mark("BTC-PERP", parse("95000.3"))
     assert books.equity(bucket) == parse("500.03")
-    assert books.maintenance_margin(bucket) == parse("95.0003")
+    assert books.maintenance_margin(bucket) == parse("190.0006")
     assert books.equity(books.buckets["a", "main"]) == 0
 
 
 def test_a_tick_through_both_lines_is_a_gap(books: Books) -> None:
-    books.mark("BTC-PERP", 91_500 * ONE)
+    books.mark("BTC-PERP", 91_900 * ONE)
     books.mark("BTC-PERP", 89_000 * ONE)
     found = books.negatives["a", "BTC-PERP"]
-    assert (found.cause, found.equity, found.mark_before) == ("gap", -100 * ONE, 91_500 * ONE)
+    assert (found.cause, found.equity, found.mark_before) == ("gap", -100 * ONE, 91_900 * ONE)
 
 
 def test_a_bucket_that_was_liquidatable_before_is_late(books: Books) -> None:

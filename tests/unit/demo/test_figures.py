@@ -10,7 +10,7 @@ from services.contracts.messages import AccountState, Default
 from services.demo.books import Books, Negative
 from services.demo.figures import Figures, explain, percentile, summarise
 from services.demo.instruments import MARKET
-from services.demo.screen import sparkline, summary_table
+from services.demo.screen import sparkline, summary_table, verdict
 
 INSTRUMENTS = {listing.name: listing.instrument for listing in MARKET}
 
@@ -57,7 +57,7 @@ def test_deficits_add_up_by_asset_and_a_default_told_twice_counts_once() -> None
                 insurance_pool=None, order_id="o", ts_ms=0,
             )
         )  # fmt: skip
-    assert summarise(figures, Books(INSTRUMENTS), accounts=1, seconds=1, seed=1).deficit == {"USDT": "3"}
+    assert summarise(figures, Books(INSTRUMENTS), played="seed 1", seconds=1).deficit == {"USDT": "3"}
 
 
 def negative(cause: str) -> Negative:
@@ -72,7 +72,7 @@ def test_the_promise_is_held_unless_a_bucket_could_have_been_closed(causes: list
     books = Books(INSTRUMENTS)
     for number, cause in enumerate(causes):
         books.negatives[str(number), "main"] = negative(cause)
-    summary = summarise(Figures(), books, accounts=1, seconds=1, seed=1)
+    summary = summarise(Figures(), books, played="seed 1", seconds=1)
     assert summary.is_held is held
     assert summary.negative_buckets == len(causes)
 
@@ -92,7 +92,25 @@ def test_a_sparkline_spans_its_range() -> None:
 
 def test_the_summary_table_names_the_figures() -> None:
     out = io.StringIO()
-    summary = summarise(Figures(), Books(INSTRUMENTS), accounts=3, seconds=1.25, seed=9)
+    summary = summarise(Figures(), Books(INSTRUMENTS), played="seed 9", seconds=1.25)
     Console(file=out, width=120).print(summary_table(summary))
     assert "liquidation orders" in out.getvalue()
     assert "1.2 s, seed 9" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("causes", "said"),
+    [
+        ([], "HELD: no bucket came near"),
+        (["gap"], "but for 1 bucket that one price took"),
+        (["gap", "late", "late"], "NOT HELD: 2 buckets went below zero that could have been closed in time."),
+    ],
+)
+def test_the_verdict_is_one_sentence(causes: list[str], said: str) -> None:
+    books = Books(INSTRUMENTS)
+    for number, cause in enumerate(causes):
+        books.negatives[str(number), "main"] = negative(cause)
+    text = verdict(summarise(Figures(), books, played="seed 1", seconds=1))
+    assert said in text
+    assert text.count(".") == 1
+    assert text.startswith("NOT HELD") is (causes.count("late") > 0)
