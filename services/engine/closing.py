@@ -14,7 +14,6 @@ from services.engine.state import PositionKey
 from services.engine.valuation import Leg, Valuation
 from services.engine.worth import E36, E54, divides
 
-WHOLE: Final = Fraction(1)
 PRICE_GRID: Final = 10**6  # prices without a tick are rounded to 12 decimals: 1e-18 · PRICE_GRID
 
 
@@ -39,7 +38,7 @@ def order_of_closing(valuation: Valuation, settings: Settings) -> list[Leg]:
 
 
 def quantity_to_close(
-    leg: Leg, valuation: Valuation, market: Market, settings: Settings, most_kept: Fraction = WHOLE
+    leg: Leg, valuation: Valuation, market: Market, settings: Settings, most_kept: Fraction
 ) -> int:
     """Contracts (e18) whose closing brings the bucket to (1+b)·MM, lots, order limits and remainders respected; 0: none may.
 
@@ -157,12 +156,11 @@ def limit_price(leg: Leg, earlier: int, valuation: Valuation, market: Market, se
     )
 
 
-def worst_price(leg: Leg, quantity: int, valuation: Valuation, market: Market) -> Fraction | None:
-    """The fee-inclusive price at which the closed slice uses its share equity·ΔMM/MM of the equity; None: no price does.
+def worst_price(leg: Leg, quantity: int, share: Fraction) -> Fraction | None:
+    """The fee-inclusive price at which the closed slice uses its share of the equity, in the settlement asset; None: no price does.
 
     README "Decisions", 5: floor of a sell, its mirror of a buy, both also of an inverse contract.
     """
-    share = _share(leg, quantity, valuation, market)
     mark, selling, taker = Fraction(leg.mark, ONE), leg.position.quantity > 0, Fraction(leg.spec.taker_fee_rate, ONE)
     size = Fraction(quantity * leg.spec.contract_size, E36)
     if divides(leg.spec):
@@ -173,7 +171,14 @@ def worst_price(leg: Leg, quantity: int, valuation: Valuation, market: Market) -
     return value / (size * (1 - taker if selling else 1 + taker))
 
 
-def _share(leg: Leg, quantity: int, valuation: Valuation, market: Market) -> Fraction:
+def share_of_relief(relief: Fraction, leg: Leg, valuation: Valuation) -> Fraction:
+    """max(0, equity)·ΔMM/MM in the settlement asset, ΔMM of a portfolio bucket's close as it was tried."""
+    if valuation.equity <= 0 or valuation.maintenance <= 0 or not leg.settle_price:
+        return Fraction(0)
+    return Fraction(valuation.equity) * relief / valuation.maintenance * ONE / leg.settle_price
+
+
+def share_of_equity(leg: Leg, quantity: int, valuation: Valuation, market: Market) -> Fraction:
     """max(0, equity)·ΔMM/MM in the settlement asset (margin.md "Closing just enough", limit price)."""
     if valuation.equity <= 0 or valuation.maintenance <= 0 or not leg.settle_price:
         return Fraction(0)

@@ -17,7 +17,7 @@ from services.contracts.messages import Instrument, MarginTier
 from services.contracts.records import Record
 from services.engine.engine import Engine
 from services.engine.instruments import Spec, spec_of
-from services.engine.ledger import entry_price, trade
+from services.engine.ledger import entry_price, open_cost, trade
 from services.engine.settings import Settings
 from services.engine.state import COST_PLACES, Bucket, PositionKey
 from tests.support.histories import START_MS, make_history
@@ -109,6 +109,14 @@ def test_adding_averages_the_entry_and_reducing_keeps_it(
     trade(bucket, KEY, contract, kept - total, exit_price)
     assert abs(bucket.positions[KEY].open_cost * total - before * kept) <= total
     assert entry_price(contract, bucket.positions[KEY]) is not None
+
+
+def test_open_cost_is_rounded_half_to_even() -> None:
+    """k·5^36/2 at 1e-54 is a tie for every odd k: 1 goes down to an even number, 3 up to one; a little more or less is no tie."""
+    contract, half = spec(inverse=True, size=1), 5**36 // 2
+    assert [open_cost(contract, k, 2**37) for k in (1, 3, 5, 7)] == [half, 3 * half + 2, 5 * half + 2, 7 * half + 4]
+    assert open_cost(contract, 1, 3) == 10**36 // 3
+    assert open_cost(contract, 2, 3) == 2 * 10**36 // 3 + 1
 
 
 @given(SPECS, QUANTITIES, PRICES, PRICES, QUANTITIES)

@@ -41,7 +41,7 @@ def tiers(draw: st.DrawFn) -> list[dict[str, str]]:
 
 
 @st.composite
-def buckets(draw: st.DrawFn, *, signed: bool = True) -> Script:
+def buckets(draw: st.DrawFn, *, signed: bool = True, entangled: bool = False) -> Script:
     """A halted cross bucket: two linear positions and an inverse one, cash and weighted coin, any of them owed."""
     fees: dict[str, Any] = draw(st.sampled_from([
         {}, {"close_fee_basis": "mark", "liquidation_fee_rate": "0.001"}, {"taker_fee_rate": "0.0007"},
@@ -50,7 +50,14 @@ def buckets(draw: st.DrawFn, *, signed: bool = True) -> Script:
     ]))  # fmt: skip
     script = Script().control("halt", "all", "*").account("cross")
     weights = draw(st.sampled_from([None, [{"floor": "0", "weight": "0.9"}, {"floor": "2", "weight": "0.5"}]]))
-    script.collateral("BTC", weight_tiers=weights, liability_maintenance_rate=draw(st.sampled_from(["0", "0.05"])))
+    priced: dict[str, Any] = {}
+    if entangled:  # the coin is priced by the position's own mark, never below a floor
+        priced = {
+            "price_instrument": draw(st.sampled_from([BTC, "BTC-USDT"])),
+            "price_floor": draw(st.sampled_from([None, "950"])),
+        }
+    rate = draw(st.sampled_from(["0", "0.05"]))
+    script.collateral("BTC", weight_tiers=weights, liability_maintenance_rate=rate, **priced)
     script.instrument(margin_tiers=draw(tiers()), **fees).instrument(ETH, margin_tiers=draw(tiers()))
     coin_tiers = [
         {"notional_floor": "0", "maintenance_margin_rate": "0.01"},
@@ -125,7 +132,7 @@ def test_requirements_rise_with_size(
     assert found[0][1] <= found[1][1]
 
 
-@given(buckets(signed=False))
+@given(buckets(signed=False, entangled=True))
 @settings(max_examples=80)
 def test_a_liquidation_price_is_a_root_to_within_a_tick(script: Script) -> None:
     """At the reported line the bucket is not under, a tick beyond it is; no line means that no price on the losing side is."""

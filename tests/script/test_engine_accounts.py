@@ -248,6 +248,14 @@ def test_what_open_futures_moved_through_the_balance_is_no_taking_of_locked_mone
     assert not Script().long().transfer("-40", "withdrawal").alarms
 
 
+def test_a_balance_of_exactly_nothing_is_a_balance_of_nothing() -> None:
+    """1060 less 1000 for the contract less 60 withdrawn: the wallet is the 1000 that is locked, no less."""
+    script = (
+        Script().instrument().account().mark("1000").transfer("1060").fill("buy", "1", "1000").transfer("1000", "lock")
+    )
+    assert not script.transfer("-60", "withdrawal").alarms
+
+
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_an_inverse_position_s_coin_is_no_free_coin(side: str) -> None:
     """100 at 1000 brings or takes 0.1 coin beside the deposit of 1: 0.5 may go where 0.5 is locked, and no more."""

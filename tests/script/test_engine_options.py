@@ -20,9 +20,9 @@ RATES = {
 
 def option(kind: str, strike: str, mark: str, quantity: str = "2", side: str = "sell", **changes: Any) -> Script:
     """Sold: 2 contracts of 0.5 at the mark, the underlying at 1000."""
+    plain = {"contract_size": "0.5", "option_margin": RATES, "expiry_ms": 2_000_000_000_000}
     script = Script().instrument(
-        kind="option", option_type=kind, strike=strike, expiry_ms=2_000_000_000_000, option_margin=RATES,
-        contract_size="0.5", **changes,
+        kind="option", option_type=kind, strike=strike, **(plain | changes),
     ).account(valuation_asset=changes.get("settlement_asset", "USDT"))  # fmt: skip
     script.mark(mark, index_price="1000").transfer("1000", asset=changes.get("settlement_asset", "USDT"))
     return script.fill(side, quantity, mark).wait(1_000)
@@ -96,6 +96,14 @@ def test_the_liquidation_price_of_a_short_option_is_where_its_margin_ends(kind: 
     assert line is not None
     assert not script.mark(line, index_price="1000").view().liquidatable
     assert script.mark(to_text(parse(line) + parse("0.1")), index_price="1000").view().liquidatable
+
+
+def test_a_short_option_is_bought_back_just_enough() -> None:
+    """Two calls of size 1 sold at 20, 74 of equity left under 2·75: f·(157.5 - 0.04) = 157.5 - 74 of 2 contracts."""
+    script = option("call", "1010", "20", contract_size="1", lot_size="0.001")
+    script.transfer("-926", "withdrawal").wait(200)
+    (order,) = script.orders
+    assert (order.side, order.stage, order.quantity) == ("buy", "partial", "1.061")
 
 
 def position(script: Script) -> PositionView:
