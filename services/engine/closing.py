@@ -37,9 +37,7 @@ def order_of_closing(valuation: Valuation, settings: Settings) -> list[Leg]:
     return sorted(valuation.legs, key=rank)
 
 
-def quantity_to_close(
-    leg: Leg, valuation: Valuation, market: Market, settings: Settings, most_kept: Fraction
-) -> int:
+def quantity_to_close(leg: Leg, valuation: Valuation, market: Market, settings: Settings, most_kept: Fraction) -> int:
     """Contracts (e18) whose closing brings the bucket to (1+b)·MM, lots, order limits and remainders respected; 0: none may.
 
     At most the share `most_kept` of the position stays. README "Decisions", 3.
