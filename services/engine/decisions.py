@@ -11,6 +11,8 @@ from services.engine.closing import (
     quantity_to_close,
     reported_price,
     round_price,
+    share_of_equity,
+    share_of_relief,
     worst_price,
 )
 from services.engine.context import Context
@@ -94,22 +96,35 @@ class Decider:
             chosen = portfolio_quantity(account, holdings, legs, self._valuer, self._context)
             if chosen is None:
                 return None
-            leg, quantity = chosen
+            leg, quantity, relief = chosen
+            share = share_of_relief(relief, leg, projected)
         else:
-            leg = legs[0]
+            leg, share = legs[0], None
             most_kept = self._context.gap.largest_remainder(account, leg, projected)
             quantity = quantity_to_close(leg, projected, self._context.market, self._context.settings, most_kept)
-        return leg.key, self._close(account, bucket, (holdings, projected), leg, quantity)
+        return leg.key, self._close(account, bucket, (holdings, projected), (leg, quantity, share))
 
     def _may_close(self, account: Account, leg: Leg) -> bool:
-        valid = self._context.market.grade(leg.key[0], self._context.now_of(account)) == "valid"
+        market = self._context.market
+        valid = (
+            market.grade(leg.key[0], self._context.now_of(account)) == "valid"
+            and market.marks.get(leg.key[0]) is not None
+        )
         return valid and leg.spec.status in TRADABLE
 
     def _close(
-        self, account: Account, bucket: Bucket, projection: tuple[Holdings, Valuation], leg: Leg, quantity: int
+        self,
+        account: Account,
+        bucket: Bucket,
+        projection: tuple[Holdings, Valuation],
+        wanted: tuple[Leg, int, Fraction | None],
     ) -> Close | None:
-        """The order for `quantity` of the position, or for all of it at the bankruptcy price if the market is no help any more."""
+        """The order for a quantity of the position, or for all of it at the bankruptcy price if the market is no help any more.
+
+        `wanted` says what of the equity it may use, in the settlement asset, where that is not the position's own share.
+        """  # fmt: skip
         holdings, projected = projection
+        leg, quantity, share = wanted
         bankruptcy = self._valuer.bankruptcy_price(account, holdings, leg.key)
         attempt, selling, held = next_attempt(bucket, leg.key[0]), leg.position.quantity > 0, abs(leg.position.quantity)
         earlier = earlier_orders(bucket, leg.key[0])
@@ -122,8 +137,10 @@ class Decider:
         if not quantity:
             return None
         whole = quantity == held
-        is_last = whole and len(holdings.positions) == 1
-        worst = bankruptcy if is_last else worst_price(leg, quantity, projected, self._context.market)
+        is_last = whole and len(holdings.positions) == 1 and share is None
+        if share is None:
+            share = share_of_equity(leg, quantity, projected, self._context.market)
+        worst = bankruptcy if is_last else worst_price(leg, quantity, share)
         price = limit_price(leg, earlier, projected, self._context.market, self._context.settings)
         if worst is not None:
             price = max(price, worst) if selling else min(price, worst)

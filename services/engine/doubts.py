@@ -47,7 +47,7 @@ class Judge:
         market, now = self._context.market, self._context.now_of(account)
         legs, assets = {}, {}
         for key, position in holdings.positions.items():
-            if market.grade(key[0], now) != "valid":
+            if market.marks.get(key[0]) is not None and market.grade(key[0], now) != "valid":
                 low, high = market.book.interval(key[0], now)
                 legs[key] = high if position.quantity > 0 else low
         for asset, record in market.assets.items():

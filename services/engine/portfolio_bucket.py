@@ -81,10 +81,11 @@ class _Parts:
         self.cash = 0.0
         self.missing: str | None = None
         amounts = {asset: amount / E18_FLOAT for asset, amount in scene.holdings.balances.items()}
-        for row in worth.rows:
+        # Sorted: the bits of a sum of floats must not tell in which order the facts were read.
+        for row in sorted(worth.rows, key=lambda row: row.key):
             self._add_row(row, worth, amounts)
-        for asset, amount in amounts.items():
-            self._add_asset(asset, amount, worth, scene.terms)
+        for asset in sorted(amounts):
+            self._add_asset(asset, amounts[asset], worth, scene.terms)
 
     def _add_row(self, row: Row, worth: Worth, amounts: dict[str, float]) -> None:
         spec, mark = row.spec, row.mark / E18_FLOAT

@@ -17,8 +17,11 @@ STEPS: Final = 16  # the fraction of a position is searched in sixteenths
 
 def portfolio_quantity(
     account: Account, holdings: Holdings, candidates: Iterable[Leg], valuer: Valuer, context: Context
-) -> tuple[Leg, int] | None:
-    """The close that frees the most maintenance excess, cut to what is needed; None if every close would increase the margin."""
+) -> tuple[Leg, int, Fraction] | None:
+    """The close that frees the most maintenance excess, cut to what is needed; None if every close would leave less of it.
+
+    With it ΔMM, how much less maintenance margin the bucket needs after it, in the valuation asset.
+    """
     best: tuple[Fraction, Leg] | None = None
 
     def excess_after(leg: Leg, quantity: int) -> Fraction:
@@ -37,8 +40,14 @@ def portfolio_quantity(
     for step in range(1, STEPS):
         quantity = min(held, -(-held * step // STEPS // lot) * lot)
         if excess_after(leg, quantity) >= 0:
-            return leg, quantity
-    return leg, held
+            return leg, quantity, _relief(account, holdings, (leg, quantity), valuer, context)
+    return leg, held, _relief(account, holdings, (leg, held), valuer, context)
+
+
+def _relief(account: Account, holdings: Holdings, close: tuple[Leg, int], valuer: Valuer, context: Context) -> Fraction:
+    found = [valuer.value(account, held, context.now_of(account)) for held in (holdings, _closed(holdings, *close))]
+    before, after = (Fraction(v.maintenance, v.scale) for v in found if isinstance(v, Valuation))
+    return max(Fraction(0), before - after)
 
 
 def _excess(account: Account, holdings: Holdings, valuer: Valuer, context: Context) -> Fraction:

@@ -48,7 +48,7 @@ def _position(
 ) -> PositionView:
     position = bucket.positions[key]
     leg = None if valuation is None else next(leg for leg in valuation.legs if leg.key == key)
-    if leg is None or valuation is None:
+    if leg is None or valuation is None or valuer.market.marks.get(key[0]) is None:  # an option that the model values
         return _unvalued(bucket, key, valuer.market)
     holdings = holdings_of(bucket)
     in_portfolio = valuation.greeks is not None

@@ -1,6 +1,6 @@
 """Which bucket needs which orders now. Everything is decided on the projected bucket."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -11,7 +11,8 @@ from services.reference.ledger import Ledger, add
 from services.reference.lifecycle import next_attempt, open_orders, projected
 from services.reference.orders import Draft, finish
 from services.reference.outlook import Outlook
-from services.reference.roots import after_closing, bankruptcy_price
+from services.reference.portfolio_closing import choose
+from services.reference.roots import bankruptcy_price
 from services.reference.rounding import down_to, exact, from_e18, price_step, up_to
 from services.reference.sizing import (
     SMALLEST,
@@ -90,11 +91,13 @@ class Round:
         busy: set[Leg] = {(order.instrument, order.position_side) for order, _ in already}
         found: list[Order] = []
         while self.view.try_value(projection) is not None and self.view.is_liquidatable(projection):
-            position = self._first_candidate(projection, busy)
-            if position is None:
+            candidates = self._candidates(projection, busy)
+            portfolio = choose(self.view, projection, candidates) if self.view.is_portfolio() else None
+            if not candidates or (portfolio is None and self.view.is_portfolio()):
                 break
+            position = candidates[0] if portfolio is None else portfolio.position
             busy.add(position.leg)
-            closing = self._closing(projection, position, found)
+            closing = replace(self._closing(projection, position, found), portfolio=portfolio)
             drafted = self._draft(closing, found)
             if drafted is None:
                 continue
@@ -104,8 +107,8 @@ class Round:
             found.extend(self._convert())
         return found
 
-    def _first_candidate(self, projection: Holdings, busy: set[Leg]) -> Position | None:
-        """The position that frees the most margin for what closing it costs; ties by instrument, then side."""
+    def _candidates(self, projection: Holdings, busy: set[Leg]) -> list[Position]:
+        """First the position that frees the most margin for what closing it costs; ties by instrument, then side."""
         valuation = self.view.value(projection)
 
         def order_of(position: Position) -> tuple[int, Fraction, Leg]:
@@ -115,7 +118,7 @@ class Round:
             return (1, -relief / cost, position.leg) if cost else (0, Fraction(0), position.leg)
 
         able = [p for p in projection.positions if p.leg not in busy and self._is_closeable(p.instrument)]
-        return min(able, key=order_of, default=None)
+        return sorted(able, key=order_of)
 
     def _is_closeable(self, instrument: str) -> bool:
         return self.view.market.spec(instrument).status in CLOSEABLE and self.view.has_valid_mark(instrument)
@@ -126,7 +129,7 @@ class Round:
             market=self.view.market,
             valuation=self.view.value(projection),
             position=position,
-            bankruptcy=bankruptcy_price(projection, self.view.market, position),
+            bankruptcy=None if self.view.is_portfolio() else bankruptcy_price(projection, self.view.market, position),
             sigma=self.view.sigma(position.instrument),
             gap_losses=self.view.gap_losses(self.view.value(projection)),
             earlier_orders=self._earlier_orders(position.instrument, found),
@@ -172,7 +175,8 @@ class Round:
     def _needs_takeover(self, closing: Closing) -> bool:
         """The mark is at or past bankruptcy, or ordinary orders have had their chances."""
         settings, distress = self.view.world.settings, self.bucket.distress
-        if plain(after_closing(closing.holdings, closing.market, closing.position)) <= 0:
+        fee = closing.spec.taker_fee * plain(closing.leg.notional) * plain(closing.leg.price)
+        if closing.equity - fee <= 0:
             return True
         if distress is None:
             return False

@@ -86,6 +86,7 @@ def position_view(
     entry = None if spec is None else entry_price(spec, position)
     leg = None if valuation is None else valuation.legs.get(position.leg)
     mark = None if view is None else view.market.marks.get(position.instrument)
+    is_portfolio = view is not None and view.is_portfolio()  # the requirement is the whole bucket's
     known = {} if spec is None or mark is None else market_numbers(spec, position, plain(mark))
     liquidation, bankruptcy = (None, None) if view is None or leg is None else position_prices(view, holdings, position)
     return PositionView(
@@ -93,8 +94,8 @@ def position_view(
         entry_price=None if entry is None else price_text(entry),
         mark_price=known.get("mark_price"), notional=known.get("notional"),
         unrealised_pnl=known.get("unrealised_pnl"),
-        initial_margin=None if leg is None else required(plain(leg.initial_margin)),
-        maintenance_margin=None if leg is None else required(plain(leg.maintenance_margin)),
+        initial_margin=None if leg is None or is_portfolio else required(plain(leg.initial_margin)),
+        maintenance_margin=None if leg is None or is_portfolio else required(plain(leg.maintenance_margin)),
         liquidation_price=liquidation, bankruptcy_price=bankruptcy,
     )  # fmt: skip
 

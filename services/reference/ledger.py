@@ -117,8 +117,8 @@ def apply_transfer(ledgers: dict[str, Ledger], transfer: Transfer, bucket: str) 
 
 
 def entry_price(spec: Spec, position: Position) -> Fraction | None:
-    """open_cost/(|q|·size); inverse |q|·size/open_cost. For people."""
+    """open_cost/(|q|·size); inverse |q|·size/open_cost; none of what cost nothing. For people."""
     size = abs(position.quantity) * spec.size
-    if not spec.price_is_coin_per_quote:
-        return position.open_cost / size
-    return size / position.open_cost if position.open_cost else None
+    if not position.open_cost:
+        return None
+    return size / position.open_cost if spec.price_is_coin_per_quote else position.open_cost / size

@@ -32,9 +32,9 @@ class Outlook:
         record = self.book.record
         if record is None or record.margin_mode != "portfolio":
             return assess(holdings, market)
-        if self.portfolio is None or record.margin_preset is None:
+        if self.portfolio is None:
             raise Incomplete("no portfolio model")
-        return self.portfolio(holdings, market, record.margin_preset)
+        return self.portfolio(holdings, market, record.margin_preset or "")
 
     def try_value(self, holdings: Holdings) -> Valuation | None:
         try:
@@ -79,7 +79,7 @@ class Outlook:
         """The market with every doubtful price at the end that favours the bucket; None where that is worth infinitely much."""
         leg_marks: dict[Leg, Fraction] = {}
         for position in holdings.positions:
-            if self.grade(position.instrument) is not Grade.VALID:
+            if position.instrument in self.market.marks and self.grade(position.instrument) is not Grade.VALID:
                 low, high = self.interval(position.instrument)
                 end = high if position.quantity > 0 else low
                 if end == 0 and self.market.spec(position.instrument).price_is_coin_per_quote:

@@ -8,6 +8,7 @@ from typing import Final
 from services.engine.settings import Settings
 from services.reference.curves import plain
 from services.reference.holdings import Holdings, Leg, LegValuation, Market, Position, Valuation
+from services.reference.portfolio_closing import PortfolioClose
 from services.reference.roots import reported
 from services.reference.rounding import down_to, from_e18, price_step, root_of_seconds, up_to
 from services.reference.specs import Spec
@@ -29,6 +30,7 @@ class Closing:
     gap_losses: Mapping[Leg, Fraction]  # of every position, in the valuation asset; empty where the guard does not look
     earlier_orders: int  # of this distress, on this instrument
     settings: Settings
+    portfolio: PortfolioClose | None = None  # decided by trying
 
     @property
     def spec(self) -> Spec:
@@ -131,6 +133,8 @@ def requirement_of_rest(closing: Closing, quantity: Fraction) -> Fraction:
 
 def quantity_to_close(closing: Closing) -> Fraction:
     """Up to the lot, at most the position; then the venue's limits, and no remainder under its minimum."""
+    if closing.portfolio is not None:
+        return closing.portfolio.quantity
     spec, held = closing.spec, abs(closing.position.quantity)
     lot = spec.lot if spec.lot is not None else SMALLEST
     fraction = max(smallest_fraction(closing), gap_fraction(closing))
@@ -149,6 +153,8 @@ def share_of_equity(closing: Closing, quantity: Fraction) -> Fraction:
     price = plain(closing.leg.price)
     if closing.equity <= 0 or closing.maintenance <= 0 or not price:
         return ZERO
+    if closing.portfolio is not None:
+        return closing.equity * closing.portfolio.relief / closing.maintenance / price
     relief = (plain(closing.leg.maintenance_margin) - requirement_of_rest(closing, quantity)) * price
     return closing.equity * relief / closing.maintenance / price
 
@@ -185,7 +191,11 @@ def distress_share(equity: Fraction, maintenance: Fraction, earlier_orders: int,
 
 def limit_price(closing: Closing, quantity: Fraction) -> Fraction:
     """Never worse than the slice's worst price (for the bucket's last leg: the bankruptcy price), else near; on the tick."""
-    is_last = len(closing.holdings.positions) == 1 and quantity == abs(closing.position.quantity)
+    is_last = (
+        closing.portfolio is None
+        and len(closing.holdings.positions) == 1
+        and quantity == abs(closing.position.quantity)
+    )
     worst = closing.bankruptcy if is_last else worst_price(closing, quantity)
     share = distress_share(closing.equity, closing.maintenance, closing.earlier_orders, closing.settings)
     near = near_price(closing.mark, closing.position.sign, closing.sigma, share, closing.settings)

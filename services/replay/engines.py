@@ -46,10 +46,13 @@ def make_engine(
             make_engine(EngineName.REFERENCE, settings, presets, gates_open=gates_open, observe=observe),
         )
     if name is EngineName.REFERENCE:
+        from services.reference.portfolio import PortfolioModel
         from services.reference.reference import Reference
         from services.replay.observed import ObservedReference
+        from services.replay.specification import presets_of
 
-        return ObservedReference(Reference(settings, gates_open=gates_open), observe=observe)
+        portfolio = PortfolioModel(presets_of(presets))
+        return ObservedReference(Reference(settings, portfolio=portfolio, gates_open=gates_open), observe=observe)
     from services.engine.engine import Engine
 
     search: Literal["certificates", "full_scan"] = "certificates" if name is EngineName.FAST else "full_scan"

@@ -27,7 +27,9 @@ SCOPES: Final[dict[str, tuple[str, str, type[Message]]]] = {
 LADDERS: Final = "engine.ladders."
 PARAMETERS: Final = ("engine", "risk")  # scopes that are no records: settings, and the model of `--risk`
 TIER_FIELDS: Final = frozenset(f.name for f in structs.fields(MarginTier))
-COUNTS: Final = frozenset({"account_partitions", "duplicate_window", "transfer_window", "parked_fills", "max_prices", "max_attempts"})
+COUNTS: Final = frozenset(
+    {"account_partitions", "duplicate_window", "transfer_window", "parked_fills", "max_prices", "max_attempts"}
+)
 DEDUCTION_OF: Final = {"maintenance_margin_rate": "maintenance_deduction", "initial_margin_rate": "initial_deduction"}
 
 

@@ -54,9 +54,11 @@ class History:
 class _Maker:
     """Draws a history; every choice goes through one `random.Random`, so that hypothesis can steer and shrink it."""
 
-    def __init__(self, draw: random.Random, *, classes: bool) -> None:
+    def __init__(self, draw: random.Random, *, classes: bool, options: bool) -> None:
         self.draw = draw
         self.classes = classes
+        self.options = options
+        self.option_names: list[str] = []
         self.now = START_MS
         self.history = History()
         self.marks = {"BTC-USDT": 1000.0, "ETH-USDT": 500.0}
@@ -98,18 +100,65 @@ class _Maker:
                 initial_weight_tiers=pick([None, [{"floor": "0", "weight": "0.5"}]]),
                 liability_maintenance_rate=pick([None, "0.05"]),
                 conversion_instrument=pick([None, self.instruments[0][0]]),
+                **({"hedges": pick([None, asset])} if self.options else {}),
             )  # fmt: skip
+        for number in range(self.draw.randint(2, 4) if self.options else 0):
+            self.option(number)
         for number in range(self.draw.randint(1, 4)):
-            name, mode = f"a{number}", pick(["isolated", "cross", "cross"])
+            name, mode = (
+                f"a{number}",
+                pick(["isolated", "cross", "cross", *(["portfolio"] * 4 if self.options else [])]),
+            )
             self.accounts.append((name, mode))
-            segregation = {"segregation": pick([None, "client", "house"])} if self.classes else {}
+            more = {"segregation": pick([None, "client", "house"])} if self.classes else {}
+            if mode == "portfolio":
+                more["margin_preset"] = pick(["derive-pm1", "derive-pm2", "span-like", "unheard-of"])
             if self.draw.random() < 0.95:
                 self.put(
-                    "accounts", account=name, client=f"c{number}", margin_mode=mode, valuation_asset="USDT", **segregation
+                    "accounts", account=name, client=f"c{number}", margin_mode=mode, valuation_asset="USDT", **more
                 )  # fmt: skip
+
+    def option(self, number: int) -> None:
+        """Calls and puts around the money of an hour to half a year; some cannot be margined outside portfolio mode."""
+        pick, name = self.draw.choice, f"O{number}"
+        rates = {"short_initial_rate": "0.15", "short_minimum_rate": "0.1", "short_maintenance_rate": "0.075"}
+        self.option_names.append(name)
+        self.put(
+            "instruments", instrument=name, kind="option", contract="linear", underlying=pick(["BTC", "BTC", "ETH"]),
+            settlement_asset="USDT", strike=pick(["900", "1000", "1000", "1150"]), option_type=pick(["call", "put"]),
+            expiry_ms=START_MS + pick([10_000, 3_600_000, 86_400_000 * 30, 86_400_000 * 180]), lot_size=pick([None, "0.01"]),
+            option_margin=pick([None, rates, rates | {"put_mark_rate": "0.2"}]), tick_size=pick([None, "0.5"]),
+            spot_instrument=pick([None, "BTC-USDT"]), taker_fee_rate=pick(["0", "0.0005"]), max_price_age_ms=pick([None, 60_000]),
+            max_price_move=pick([None, "0.3"]), insurance_pool=pick([None, "pool"]),
+            margin_tiers=[{"notional_floor": "0", "maintenance_margin_rate": "0.01"}],
+        )  # fmt: skip
+        self.option_price(name)
+
+    def option_step(self) -> None:
+        pick, name = self.draw.choice, self.draw.choice(self.option_names)
+        if self.draw.random() < 0.6:
+            self.option_price(name)
+            return
+        settles = self.draw.random() < 0.1
+        self.put(
+            "fills", fill_id=f"f{self.count}", account=pick(self.accounts)[0], instrument=name, side=pick(["buy", "sell", "sell"]),
+            quantity=pick(["0.5", "1", "3"]), price="0" if settles else f"{self.draw.uniform(1, 120):.2f}",
+            exec_type="settlement" if settles else None,
+        )  # fmt: skip
+
+    def option_price(self, name: str) -> None:
+        pick = self.draw.choice
+        self.put(
+            "prices", instrument=name, mark_price=pick([None, f"{self.draw.uniform(0, 150):.2f}", f"{self.draw.uniform(0, 150):.2f}"]),
+            index_price=pick([None, f"{self.draw.uniform(850, 1150):.2f}"]), implied_volatility=f"{self.draw.uniform(0.2, 1.5):.4f}",
+            interest_rate=pick([None, "0.05", "-0.01"]),
+        )  # fmt: skip
 
     def step(self) -> None:
         self.now += self.draw.choice([0, 1, 50, 100, 400, 2000])
+        if self.options and self.draw.random() < 0.3:
+            self.option_step()
+            return
         kind = self.draw.random()
         if kind < 0.14:
             self.transfer()
@@ -172,12 +221,13 @@ class _Maker:
         )  # fmt: skip
 
 
-def make_history(draw: random.Random, steps: int = 60, *, classes: bool = False) -> History:
+def make_history(draw: random.Random, steps: int = 60, *, classes: bool = False, options: bool = False) -> History:
     """Reference data, accounts of several models, then transfers, fills, prices, halts and multipliers in disorder.
 
-    `classes`: some accounts are the house's. Without it the same dice draw the same history as before there was any.
+    `classes`: some accounts are the house's. `options`: portfolio accounts, and options in accounts of every mode. Without them
+    the same dice draw the same history as before there were any.
     """
-    maker = _Maker(draw, classes=classes)
+    maker = _Maker(draw, classes=classes, options=options)
     maker.reference_data()
     for _ in range(steps):
         maker.step()
