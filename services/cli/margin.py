@@ -40,7 +40,9 @@ def margin(
     refused = 0
     try:
         presets = load_presets() if preset is None else load_preset(str(preset))
-        machine = make_engine(EngineName(engine), Settings(grade_prices=False), presets, gates_open=False, observe=False)
+        machine = make_engine(
+            EngineName(engine), Settings(grade_prices=False), presets, gates_open=False, observe=False
+        )
         with Recording(path) as recording:
             for letter in fold(machine, watched(recording.records(), "records")):
                 note(refusal_text(letter))

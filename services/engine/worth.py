@@ -65,7 +65,9 @@ class Scene(Struct, frozen=True):
         return Scene(self.holdings, self.terms, self.market, marks, present=self.present or self)
 
     def with_marks(self, replaced: Mapping[str, int]) -> "Scene":
-        return Scene(self.holdings, self.terms, self.market, Overlay(self.marks, replaced))
+        return Scene(
+            self.holdings, self.terms, self.market, Overlay(self.marks, replaced), self.corner, self.present
+        )  # fmt: skip
 
 
 class Row(Struct, frozen=True):

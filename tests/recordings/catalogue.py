@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.contracts.records import Record
-from tests.recordings import bars2022, coinm, depeg, inverse, okx_options
+from tests.recordings import bars2022, coinm, depeg, gemini, inverse, okx_options, raw_rate
 
 Make = Callable[[Path, int, int], Iterator[Record]]  # data folder, accounts, seed
 
@@ -22,5 +22,7 @@ RECORDINGS: Final[dict[str, Recipe]] = {
     "coinm-inverse": Recipe(inverse.recording, "the same as the inverse contracts that they are, coin as margin"),
     "okx-options": Recipe(okx_options.recording, "2025-10-10, five BTC options, portfolio and plain accounts"),
     "usdc-depeg": Recipe(depeg.recording, "2023-03, BTC perpetuals with USDC as collateral"),
+    "gemini-late": Recipe(gemini.recording, "2025-10-10, five coins at the trades of one late and silent venue"),
+    "raw-rate": Recipe(raw_rate.recording, "2024-08-08, trades and quotes off the wire, the clock 1.2 s behind"),
     "btc-2022": Recipe(bars2022.recording, "2022-01, a month of one-minute bars that falls by a third"),
 }
