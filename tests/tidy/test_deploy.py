@@ -48,7 +48,7 @@ def test_the_image_checks_its_own_health_and_runs_without_root() -> None:
     (probe,) = re.findall(r"^HEALTHCHECK[^\[]*CMD (\[.*\])$", dockerfile, re.MULTILINE)
     _python, _flag, program = json.loads(probe)
     assert "/healthz" in program
-    assert compile(program, "HEALTHCHECK", "exec")
+    compile(program, "HEALTHCHECK", "exec")  # raises on what is no program
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", dockerfile, re.MULTILINE)
 
 
