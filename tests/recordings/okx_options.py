@@ -37,6 +37,10 @@ SPOT_AGE_MS: Final = 60_000
 PRESET: Final = "derive-pm2"
 TAKER: Final = "0.0003"
 
+# BTC put up for an option on one: above what either model asked for before the crash, so that nobody opens under water.
+ASKED: Final = {"135000-C": 0.04, "80000-P": 0.05, "80000-C": 0.12, "132000-C": 0.07, "102000-C": 0.16}
+PLAIN_ASKED: Final = 0.12
+
 Timed = tuple[int, int, Price]  # received in microseconds, number, tick
 
 
@@ -109,7 +113,7 @@ def _btc() -> Collateral:
 
 
 def _opened(name: str, draw: Random, rows: list[dict[str, str]], ts_ms: int) -> Iterator[Message]:
-    """One to three options bought or sold, against BTC worth from a tenth to all of their underlying."""
+    """One to three options bought or sold, against one to four times the BTC that they may ask for."""
     portfolio = draw.random() < 0.5
     yield Account(
         account=name, client=f"c-{name}", margin_mode="portfolio" if portfolio else "cross", valuation_asset="USD",
@@ -117,9 +121,9 @@ def _opened(name: str, draw: Random, rows: list[dict[str, str]], ts_ms: int) -> 
     )  # fmt: skip
     chosen = draw.sample(rows, k=draw.choice((1, 2, 3)))
     fills = [_fill(name, row, draw, ts_ms) for row in chosen]
-    underlying = sum(parse(fill.quantity) for fill in fills) * parse(SIZE) // ONE
     premiums = sum(_premium(fill) for fill in fills if fill.side == "buy")
-    paid = premiums + round(underlying * (0.1 + 0.9 * draw.random() ** 2))
+    asked = sum(_asked(fill, portfolio=portfolio) for fill in fills)
+    paid = premiums + round(asked * (1 + 3 * draw.random() ** 2))
     yield Transfer(
         transfer_id=f"{name}/deposit", account=name, bucket="main", asset="BTC", amount=to_text(paid), reason="deposit",
         ts_ms=ts_ms,
@@ -140,3 +144,11 @@ def _fill(name: str, row: dict[str, str], draw: Random, ts_ms: int) -> Fill:
 def _premium(fill: Fill) -> int:
     """BTC paid for what was bought, e18."""
     return parse(fill.quantity) * parse(SIZE) * parse(fill.price) // (ONE * ONE)
+
+
+def _asked(fill: Fill, *, portfolio: bool) -> float:
+    """What a position may ask for, e18 BTC; nothing of what is bought outside portfolio mode."""
+    underlying = parse(fill.quantity) * parse(SIZE) // ONE
+    if portfolio:
+        return underlying * next(rate for name, rate in ASKED.items() if fill.instrument.endswith(name))
+    return underlying * PLAIN_ASKED if fill.side == "sell" else 0.0
