@@ -2,8 +2,8 @@
 
 The broker is librdkafka's own mock cluster (`test.mock.num.brokers`): a real listener that speaks the protocol, with limits
 that callers have to respect. Topics appear when first used, always with `BROKER_PARTITIONS` partitions; a partition keeps
-about 5 MB; a fetch without data waits out its `fetch_max_wait_ms` (`FETCH_MAX_WAIT_MS` keeps the latency low, and the polling bearable); offsets
-cannot be looked up by time. It is never the default of a command that does real work.
+about 5 MB; a fetch without data waits out its `fetch_max_wait_ms` (`FETCH_MAX_WAIT_MS` keeps the latency low, and the polling
+bearable); offsets cannot be looked up by time. It is never the default of a command that does real work.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 BROKER_PARTITIONS: Final = 4
 PARTITION_BYTES: Final = 5_000_000
-FETCH_MAX_WAIT_MS: Final = 15
+FETCH_MAX_WAIT_MS: Final = 8
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
 HOW_TO_GET: Final = "pip install 'ringfence[demo]'"

@@ -9,7 +9,7 @@ from typing import Final
 from services.demo.story import Story
 from services.demo.venue import Venue
 
-INTERVAL_S: Final = 0.1  # between two marks of one instrument
+INTERVAL_S: Final = 0.07  # between two marks of one instrument
 QUIET_S: Final = 0.5  # without a new answer, after the last mark: everything is settled
 DRAIN_TIMEOUT_S: Final = 5.0
 STEPS_A_ROUND: Final = 50

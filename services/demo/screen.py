@@ -114,7 +114,7 @@ def summary_table(summary: Summary) -> RenderableType:
         ("lowest equity of a bucket", _lowest(summary)),
         ("buckets below zero", negative),
         ("from price to order", latency),
-        ("deficit", deficit),
+        ("deficits reported", deficit),
         ("refused records", f"{summary.dead_letters}"),
         ("took", f"{summary.seconds} s, {summary.played}"),
     ):

@@ -76,7 +76,7 @@ async def recording_of_a_crash(accounts: int) -> bytes:
 
 @pytest.mark.slow
 def test_a_crash_is_survived_by_every_bucket() -> None:
-    code, summary, said = demo("--seconds", "25", "--accounts", "200", "--seed", "3")
+    code, summary, said = demo("--seconds", "22", "--accounts", "200", "--seed", "3")
     assert summary["accounts"] == 200
     assert summary["orders"] > 0
     assert summary["fills"] > 0
@@ -90,7 +90,7 @@ def test_a_crash_is_survived_by_every_bucket() -> None:
 def test_a_recording_is_played_and_its_clients_are_watched(tmp_path: Path) -> None:
     path = tmp_path / "crash.jsonl"
     path.write_bytes(asyncio.run(recording_of_a_crash(accounts=100)))
-    code, summary, said = demo("--recording", str(path), "--seconds", "15")
+    code, summary, said = demo("--recording", str(path), "--seconds", "12")
     assert summary["accounts"] == 100
     assert summary["played"] == str(path)
     assert summary["orders"] > 0
