@@ -93,13 +93,17 @@ class KafkaProducer:
     async def abandon(self) -> None:
         """See `Producer.abandon`: the sender is ended before the connection, so that nothing leaves any more."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        producer._closed = True
-        sender = producer._sender
-        if sender is not None and sender.sender_task is not None:
-            sender.sender_task.cancel()
-        await producer.client.close()
+        if producer is not None:
+            await cut(producer)
+
+
+async def cut(producer: AIOKafkaProducer) -> None:
+    """Disconnect at once; the sender ends before the connection, so that nothing leaves any more."""
+    producer._closed = True
+    sender = producer._sender
+    if sender is not None and sender.sender_task is not None:
+        sender.sender_task.cancel()
+    await producer.client.close()
 
 
 def _offset_of(sent: asyncio.Future[Any], index: int) -> asyncio.Future[int]:

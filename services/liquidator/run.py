@@ -6,21 +6,13 @@ import asyncio
 import os
 import signal
 import threading
-from enum import IntEnum
+
+from structlog.stdlib import BoundLogger
 
 from services.adapters.logs import configure
-from services.adapters.ports import Refused, Unreachable
+from services.adapters.process import Exit, exit_of
 from services.liquidator.build import build
 from services.liquidator.config import Config, Misconfigured
-
-
-class Exit(IntEnum):
-    """What the process ends with; the command line's codes."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_USE = 2
-    UNREACHABLE = 3
 
 
 def run(config: Config) -> Exit:
@@ -34,22 +26,12 @@ async def _run(config: Config) -> Exit:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stop, config.worker.shutdown_ms / 1000)
-    try:
-        liquidator = await build(config, log)
-        await liquidator.run(stop)
-    except Unreachable as error:
-        log.error("unreachable", error=str(error))
-        return Exit.UNREACHABLE
-    except Misconfigured as error:
-        log.error("misconfigured", error=str(error))
-        return Exit.WRONG_USE
-    except Refused as error:
-        log.error("refused", error=str(error))
-        return Exit.FAILED
-    except Exception:
-        log.exception("failed")
-        return Exit.FAILED
-    return Exit.DONE
+    return await exit_of(_work(config, log, stop), log, (Misconfigured,))
+
+
+async def _work(config: Config, log: BoundLogger, stop: asyncio.Event) -> None:
+    liquidator = await build(config, log)
+    await liquidator.run(stop)
 
 
 def _stop(stop: asyncio.Event, limit_s: float) -> None:

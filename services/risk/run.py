@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from enum import IntEnum
 
 from services.adapters.clock import SystemClock
 from services.adapters.logs import Format, Level, configure
 from services.adapters.metrics import Metrics
-from services.adapters.ports import Refused, Unreachable
 from services.adapters.probes import Probes
+from services.adapters.process import Exit, exit_of
 from services.risk.publisher import Publisher, PublisherSettings
-
-
-class Exit(IntEnum):
-    """What the process ends with; the command line's codes."""
-
-    DONE = 0
-    FAILED = 1
-    UNREACHABLE = 3
 
 
 def run(settings: PublisherSettings, host: str, port: int, level: Level, form: Format) -> Exit:
@@ -36,16 +27,6 @@ async def _run(settings: PublisherSettings, host: str, port: int, level: Level, 
     probes = Probes(metrics.text, list, publisher.why_not_ready)
     try:
         log.info("listening", host=host, port=await probes.start(host, port))
-        await publisher.run(stop)
-    except Unreachable as error:
-        log.error("unreachable", error=str(error))
-        return Exit.UNREACHABLE
-    except Refused as error:
-        log.error("refused", error=str(error))
-        return Exit.FAILED
-    except Exception:
-        log.exception("failed")
-        return Exit.FAILED
+        return await exit_of(publisher.run(stop), log)
     finally:
         await probes.stop()
-    return Exit.DONE

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.adapters.kafka_connection import KafkaConnection
+from services.adapters.kafka_producer import cut
 from services.adapters.ports import Unreachable
 from services.contracts.codec import encode
 from services.contracts.messages import RiskParameters
@@ -66,10 +67,5 @@ class Writer:
     async def stop(self) -> None:
         """Disconnect at once; the sender ends before the connection, so that nothing leaves any more."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        producer._closed = True
-        sender = producer._sender
-        if sender is not None and sender.sender_task is not None:
-            sender.sender_task.cancel()
-        await producer.client.close()
+        if producer is not None:
+            await cut(producer)
