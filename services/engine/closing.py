@@ -46,8 +46,14 @@ def quantity_to_close(leg: Leg, valuation: Valuation, market: Market, settings: 
     lot = spec.lot_size or 1
     remaining = min(most_kept, _largest_remainder(leg, valuation, market, settings))
     wanted = held - remaining.numerator * held // remaining.denominator
+    return within_limits(spec, held, max(lot, -(-wanted // lot) * lot))
+
+
+def within_limits(spec: Spec, held: int, quantity: int) -> int:
+    """The venue's largest and smallest order; a remainder under the smallest is closed too, unless that is more than the largest."""
+    lot = spec.lot_size or 1
     most = held if spec.max_order_quantity is None else min(held, spec.max_order_quantity // lot * lot)
-    quantity = min(held, max(lot, -(-wanted // lot) * lot), most)
+    quantity = min(held, quantity, most)
     if spec.min_order_quantity is not None:
         quantity = min(held, max(quantity, spec.min_order_quantity))
         if held - quantity < spec.min_order_quantity and held <= max(most, spec.min_order_quantity):

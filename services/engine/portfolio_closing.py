@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Final
 
 from services.contracts.decimals import ONE
+from services.engine.closing import within_limits
 from services.engine.context import Context
 from services.engine.ledger import trade
 from services.engine.state import Account, Bucket, Position
@@ -38,10 +39,11 @@ def portfolio_quantity(
     held = abs(leg.position.quantity)
     lot = leg.spec.lot_size or 1
     for step in range(1, STEPS):
-        quantity = min(held, -(-held * step // STEPS // lot) * lot)
+        quantity = within_limits(leg.spec, held, -(-held * step // STEPS // lot) * lot)
         if excess_after(leg, quantity) >= 0:
             return leg, quantity, _relief(account, holdings, (leg, quantity), valuer, context)
-    return leg, held, _relief(account, holdings, (leg, held), valuer, context)
+    most = within_limits(leg.spec, held, held)
+    return leg, most, _relief(account, holdings, (leg, most), valuer, context)
 
 
 def _relief(account: Account, holdings: Holdings, close: tuple[Leg, int], valuer: Valuer, context: Context) -> Fraction:

@@ -8,6 +8,7 @@ from typing import Final
 from services.reference.curves import plain
 from services.reference.holdings import Holdings, Position, Valuation
 from services.reference.ledger import cash_of
+from services.reference.order_limits import within_limits
 from services.reference.outlook import Outlook
 from services.reference.rounding import floor_e18, from_e18, up_to
 
@@ -36,12 +37,14 @@ def choose(view: Outlook, holdings: Holdings, candidates: Iterable[Position]) ->
             best, most = position, after
     if best is None:
         return None
-    held, lot = abs(best.quantity), view.market.spec(best.instrument).lot or SMALLEST
+    held, spec = abs(best.quantity), view.market.spec(best.instrument)
+    lot = spec.lot or SMALLEST
     for step in range(1, STEPS):
-        quantity = min(held, up_to(held * step / STEPS, lot))
+        quantity = within_limits(spec, held, up_to(held * step / STEPS, lot))
         if excess(view, view.value(without(view, holdings, best, quantity))) >= 0:
             return PortfolioClose(best, quantity, relief(view, holdings, best, quantity))
-    return PortfolioClose(best, held, relief(view, holdings, best, held))
+    most = within_limits(spec, held, held)
+    return PortfolioClose(best, most, relief(view, holdings, best, most))
 
 
 def excess(view: Outlook, valuation: Valuation) -> Fraction:

@@ -8,6 +8,7 @@ from typing import Final
 from services.engine.settings import Settings
 from services.reference.curves import plain
 from services.reference.holdings import Holdings, Leg, LegValuation, Market, Position, Valuation
+from services.reference.order_limits import within_limits
 from services.reference.portfolio_closing import PortfolioClose
 from services.reference.roots import reported
 from services.reference.rounding import down_to, from_e18, price_step, root_of_seconds, up_to
@@ -138,14 +139,7 @@ def quantity_to_close(closing: Closing) -> Fraction:
     spec, held = closing.spec, abs(closing.position.quantity)
     lot = spec.lot if spec.lot is not None else SMALLEST
     fraction = max(smallest_fraction(closing), gap_fraction(closing))
-    quantity = min(held, max(lot, up_to(fraction * held, lot)))
-    most = held if spec.max_order is None else min(held, down_to(spec.max_order, lot))
-    quantity = min(quantity, most)
-    if spec.min_order is not None:
-        quantity = min(held, max(quantity, spec.min_order))
-        if held - quantity < spec.min_order and held <= max(most, spec.min_order):
-            quantity = held
-    return quantity
+    return within_limits(spec, held, max(lot, up_to(fraction * held, lot)))
 
 
 def share_of_equity(closing: Closing, quantity: Fraction) -> Fraction:
