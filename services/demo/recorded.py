@@ -60,7 +60,7 @@ class Recorded:
         self.seconds = min(seconds, max(1.0, span_ms / 1000))
         self._speed = max(1.0, span_ms / 1000 / self.seconds)
         self._began_ms = now_ms()
-        self._booked: set[tuple[str, str, str]] = set()
+        self._booked: dict[tuple[str, str, str], Message] = {}
         self._items = items(recording)
         self._next: Item | None = None
         self._taken = 0
@@ -112,28 +112,21 @@ class Recorded:
         if message is None:
             await venue.pass_on(topic, key, item.record.value)
             return
-        message = self._timed(message)
         key = key or str(getattr(message, BY_NAME[topic].key, topic))
-        if isinstance(message, Price) and message.instrument in self.instruments:
-            await venue.mark(message)
-        elif self._is_repeated(message) or isinstance(message, Price):
-            await venue.pass_on(topic, key, encode(message))
-        else:
+        fact = _fact(message)
+        repeated = None if fact is None else self._booked.get(fact)
+        if repeated is not None:  # the monitor has to notice that it is the same; the books hold it already
+            await venue.pass_on(topic, key, encode(repeated))
+            return
+        message = self._timed(message)
+        if fact is not None:
+            self._booked[fact] = message
+        if not isinstance(message, Price):
             await venue.enter(topic, key, message)
-
-    def _is_repeated(self, message: Message) -> bool:
-        """A fact that was published before: the monitor has to notice, the books hold it already."""
-        match message:
-            case Fill():
-                place = ("fill", message.account, message.fill_id)
-            case Transfer():
-                place = ("transfer", message.account, message.transfer_id)
-            case _:
-                return False
-        if place in self._booked:
-            return True
-        self._booked.add(place)
-        return False
+        elif message.instrument in self.instruments:
+            await venue.mark(message)
+        else:
+            await venue.pass_on(topic, key, encode(message))
 
     def _timed(self, message: Message) -> Message:
         """The message as of now; other moments in it as far away as the speed makes them."""
@@ -145,6 +138,17 @@ class Recorded:
     def _moment(self, recorded_ms: int) -> int:
         """When a recorded moment comes. The same for each mention of it: an instrument's expiry is not to change."""
         return max(0, self._began_ms + round((recorded_ms - self._contents.moves_ms) / self._speed))
+
+
+def _fact(message: Message) -> tuple[str, str, str] | None:
+    """What identifies a fact that may be told more than once."""
+    match message:
+        case Fill():
+            return "fill", message.account, message.fill_id
+        case Transfer():
+            return "transfer", message.account, message.transfer_id
+        case _:
+            return None
 
 
 def items(recording: Recording) -> Iterator[Item]:

@@ -13,6 +13,8 @@ INTERVAL_S: Final = 0.07  # between two marks of one instrument
 QUIET_S: Final = 0.5  # without a new answer, after the last mark: everything is settled
 DRAIN_TIMEOUT_S: Final = 5.0
 STEPS_A_ROUND: Final = 50
+AHEAD: Final = 100  # buckets that the monitor may still have to report while more are opened
+STALLED_S: Final = 2.0  # without a new report: what is missing then was refused
 
 
 class Rounds:
@@ -33,12 +35,29 @@ class Rounds:
             due = await self._round(self._venue.mark_again, due)
 
     async def open(self, steps: Iterable[Awaitable[None]]) -> None:
-        """Does the steps, `STEPS_A_ROUND` of them between two rounds of the newest marks."""
+        """Does the steps, `STEPS_A_ROUND` of them between two rounds of the newest marks, and all are reported in the end.
+
+        Never more than `AHEAD` buckets ahead of the monitor: deposits and fills travel in different topics, and one that lags
+        would see the fills of clients whose deposits it has not read yet.
+        """
+        refused = 0
         for number, step in enumerate(steps):
             await step
             if number % STEPS_A_ROUND == 0:
                 self._venue.figures.progress = min(1.0, self._venue.books.accounts / max(1, self._story.accounts))
                 await self._round(self._venue.mark_again, time.monotonic())
+                refused = max(refused, await self._reported(refused + AHEAD) - AHEAD)
+        await self._reported(refused)
+
+    async def _reported(self, missing: int) -> int:
+        """Holds the market until at most `missing` buckets are not reported, or no more of them are; how many are not."""
+        left, since = self._venue.unseen(), time.monotonic()
+        due = since
+        while left > missing and time.monotonic() - since < STALLED_S:
+            due = await self._round(self._venue.mark_again, due)
+            if (now := self._venue.unseen()) != left:
+                left, since = now, time.monotonic()
+        return left
 
     async def play(self) -> None:
         """The whole story at its length."""

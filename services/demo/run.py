@@ -22,7 +22,6 @@ from services.demo.wire import Wire
 
 SCREEN_S: Final = 0.25
 READY_TIMEOUT_S: Final = 60.0
-STALLED_S: Final = 10.0
 OVERRUN: Final = 3.0  # how many times longer than asked for a slow machine may take
 
 
@@ -101,7 +100,6 @@ async def _tell(story: Story, venue: Venue, wire: Wire, worker: WorkerProcess) -
             await rounds.hold(until=lambda: len(venue.engine.claimed) == BROKER_PARTITIONS)
             figures.phase = f"opening {story.accounts:,} accounts"
             await rounds.open(story.openings(venue))
-            await rounds.hold(until=_Reported(venue))
     except TimeoutError as late:
         raise WorkerFailed(
             f"after {READY_TIMEOUT_S:.0f} s the worker owned {len(venue.engine.claimed)} partitions, "
@@ -114,20 +112,6 @@ async def _tell(story: Story, venue: Venue, wire: Wire, worker: WorkerProcess) -
     await rounds.settle()
     await wire.flush()
     figures.phase = "done"
-
-
-class _Reported:
-    """True once the monitor has reported every bucket with a position, or reports no more of them: some records are refused."""
-
-    def __init__(self, venue: Venue) -> None:
-        self._venue = venue
-        self._missing, self._since = -1, 0.0
-
-    def __call__(self) -> bool:
-        missing = self._venue.unseen()
-        if missing != self._missing:
-            self._missing, self._since = missing, time.monotonic()
-        return not missing or time.monotonic() - self._since > STALLED_S
 
 
 async def _refresh(venue: Venue, screen: Screen) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any, cast
 
+import pytest
+
 from services.contracts.messages import Price
 from services.demo.rounds import INTERVAL_S, Rounds
 from services.demo.story import Crash, Story
@@ -45,7 +47,8 @@ async def test_a_market_that_is_held_repeats_its_newest_marks() -> None:
         assert [mark.sequence for mark in told] == sorted({mark.sequence for mark in told})
 
 
-async def test_opening_tells_how_far_it_is() -> None:
+async def test_opening_tells_how_far_it_is_and_waits_for_no_report_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.demo.rounds.STALLED_S", 0.2)
     story = Crash(seed=1, accounts=60, seconds=1.0)
     venue = Venue(Tape(), story.instruments)
     await story.announce(venue)
