@@ -99,3 +99,15 @@ def test_a_position_over_the_largest_order_is_closed_in_parts() -> None:
     script = Script().long(max_order_quantity="0.3").mark("901")
     script.filled().answer("filled")
     assert [order.quantity for order in script.orders] == ["0.3", "0.3"]
+
+
+@pytest.mark.parametrize(("fee", "first"), [("0.002", "A-PERP"), ("0.0005", "B-PERP")])
+def test_the_position_that_relieves_most_for_its_cost_is_closed_first(fee: str, first: str) -> None:
+    """A: 1 % of margin for 0.05 % of fee and 0.1 % of slippage, 6.7 to one. B: 1.5 % for 0.3 %, 5 to one; for 0.15 %, 10 to one."""
+    script = Script().account("cross")
+    for name, rate, costs in (("A-PERP", "0.01", "0.0005"), ("B-PERP", "0.015", fee)):
+        tier = {"notional_floor": "0", "maintenance_margin_rate": rate}
+        script.instrument(name, liquidation_fee_rate=costs, margin_tiers=[tier]).mark("1000", name)
+        script.fill("buy", "1", "1000", instrument=name)
+    script.transfer("24.9", bucket=None).wait(1_000)
+    assert script.orders[0].instrument == first
