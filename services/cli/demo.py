@@ -1,5 +1,6 @@
 """`ringfence demo`: a simulated venue, a flash crash and a real worker, on this machine alone."""
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from services.demo.story import Story
 
 TOLD = 10  # buckets below zero that are explained one by one
+BUSY = (
+    3.0  # processes that want to run, for each core: beyond that a worker waits longer than a compressed crash allows
+)
 
 
 def demo(
@@ -106,3 +110,13 @@ def _tell(outcome: "Outcome", *, as_json: bool) -> None:
         note(line)
     if len(outcome.negatives) > TOLD:
         note(f"… and {len(outcome.negatives) - TOLD} more")
+    if not outcome.summary.is_held and (busy := _busy()):
+        note(busy)
+
+
+def _busy() -> str | None:
+    """A word to whom the demo fails on a machine that has no time for it; None where that is not the reason."""
+    waiting, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if waiting < cores * BUSY:
+        return None
+    return f"this machine is busy ({waiting:.0f} processes want its {cores} cores): minutes of a crash pass in seconds here, try again"
