@@ -125,10 +125,10 @@ class Decider:
         """  # fmt: skip
         holdings, projected = projection
         leg, quantity, share = wanted
-        bankruptcy = self._valuer.bankruptcy_price(account, holdings, leg.key)
         attempt, selling, held = next_attempt(bucket, leg.key[0]), leg.position.quantity > 0, abs(leg.position.quantity)
         earlier = earlier_orders(bucket, leg.key[0])
         if self._must_be_taken_over(account, bucket, projected, leg, earlier):
+            bankruptcy = self._valuer.bankruptcy_price(account, holdings, leg.key)
             limit = reported_price(bankruptcy, leg.spec, up=selling)
             if limit is None:
                 limit = round_price(Fraction(leg.mark, ONE), leg.spec, up=selling)
@@ -140,7 +140,9 @@ class Decider:
         is_last = whole and len(holdings.positions) == 1 and share is None
         if share is None:
             share = share_of_equity(leg, quantity, projected, self._context.market)
-        worst = bankruptcy if is_last else worst_price(leg, quantity, share)
+        # The bankruptcy price is a root, the most expensive number here: it is asked for where it decides only.
+        last = self._valuer.bankruptcy_price(account, holdings, leg.key) if is_last else None
+        worst = last if is_last else worst_price(leg, quantity, share)
         price = limit_price(leg, earlier, projected, self._context.market, self._context.settings)
         if worst is not None:
             price = max(price, worst) if selling else min(price, worst)
