@@ -157,7 +157,7 @@ def _progress(figures: Figures, width: int) -> Text:
         text.append(f" {figures.progress:4.0%}", style="cyan")
     text.append(f"   {_clock(figures)}", style="default not bold")
     if figures.book is not None:
-        text.append(f"   the order book holds {figures.book:.0%} of a calm one", style="dim not bold")
+        text.append(f"   order book {figures.book:.0%}", style="dim not bold")
     return text
 
 
