@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,24 +26,20 @@ FIRST_MS = 1_760_128_380_000  # 2025-10-10 20:33 UTC
 MARKS = 250  # of each instrument in the recording
 
 
-def leftovers() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("ringfence-demo-*")} | {
-        path.name for path in Path(tempfile.gettempdir()).glob("ringfence-valkey-*")
-    }
-
-
 def demo(*arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Exit code, summary and what was said, of a demo that leaves nothing behind."""
-    before = leftovers()
-    done = subprocess.run(
-        [sys.executable, "-c", "from services.cli.main import app; app()", "demo", *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.stdout, done.stderr[-3000:]
-    assert leftovers() <= before, "temporary folders are removed"
+    """Exit code, summary and what was said, of a demo that leaves nothing behind in a temporary folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="ringfence-test-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", "from services.cli.main import app; app()", "demo", *arguments, "--json"],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            env={**os.environ, "TMPDIR": folder},
+        )
+        assert done.stdout, done.stderr[-3000:]
+        left = [path.name for path in Path(folder).glob("ringfence-*")]
+        assert not left, "temporary folders are removed"
     return done.returncode, json.loads(done.stdout), done.stderr[-3000:]
 
 
