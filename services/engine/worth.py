@@ -48,6 +48,13 @@ class Corner(Struct, frozen=True):
     legs: Mapping[PositionKey, int]
     assets: Mapping[str, tuple[int, int]]
 
+    def without(self, price_id: str, market: Market) -> "Corner":
+        """The corner of every other price."""
+        assets = {
+            asset: ends for asset, ends in self.assets.items() if market.assets[asset].price_instrument != price_id
+        }
+        return Corner({key: mark for key, mark in self.legs.items() if key[0] != price_id}, assets)
+
 
 class Scene(Struct, frozen=True):
     """One bucket's holdings before one state of the market: everything that a number of it depends on."""
@@ -60,9 +67,10 @@ class Scene(Struct, frozen=True):
     present: "Scene | None" = None  # where one mark is moved for a root: what fees on bankruptcy prices stand still at
 
     def at(self, price_id: str, price: int) -> "Scene":
-        """The same with one mark moved, for a root in it."""
+        """The same with one mark moved, for a root in it; what is in doubt about other prices stays."""
+        corner = None if self.corner is None else self.corner.without(price_id, self.market)
         marks = Overlay(self.marks, {price_id: price})
-        return Scene(self.holdings, self.terms, self.market, marks, present=self.present or self)
+        return Scene(self.holdings, self.terms, self.market, marks, corner, present=self.present or self)
 
     def with_marks(self, replaced: Mapping[str, int]) -> "Scene":
         return Scene(
