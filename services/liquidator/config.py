@@ -198,7 +198,8 @@ class WorkerSection(Section):
     static_membership: bool = False  # keep partitions across a restart: needs an `instance` of its own for each worker
     presets: Path | None = None  # folder of portfolio presets; None: those that the package brings
     flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
-    max_account_lag_ms: Annotated[int, Field(ge=200)] = 2_000
+    # No longer than the engine waits for the other topics (engine.account_settle_ms): an unread transfer must not look like a loss.
+    max_account_lag_ms: Annotated[int, Field(ge=50)] = 200
     conflate_after_ms: Annotated[int, Field(ge=50)] = 250
     loop_gap_ms: Annotated[int, Field(ge=100)] = 500
     reclaim_ms: Annotated[int, Field(ge=1_000)] = 60_000

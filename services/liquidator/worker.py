@@ -35,7 +35,7 @@ class WorkerSettings:
     ownership: OwnershipSettings
     names: TopicNames = field(default_factory=TopicNames)
     flush_ms: int = 50
-    max_account_lag_ms: int = 2_000
+    max_account_lag_ms: int = 200
     conflate_after_ms: int = 250
     loop_gap_ms: int = 500
     release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session

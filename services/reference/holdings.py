@@ -62,7 +62,10 @@ class Market:
     asset_ends: Mapping[str, tuple[Fraction, Fraction]]
 
     def with_mark(self, instrument: str, mark: Number) -> "Market":
-        return replace(self, marks={**self.marks, instrument: mark})
+        """The same with one mark moved: every leg of the instrument stands at it, and the assets that it prices."""
+        legs = {leg: end for leg, end in self.leg_marks.items() if leg[0] != instrument}
+        ends = {a: end for a, end in self.asset_ends.items() if self.collateral[a].price_instrument != instrument}
+        return replace(self, marks={**self.marks, instrument: mark}, leg_marks=legs, asset_ends=ends)
 
     def spec(self, instrument: str) -> Spec:
         spec = self.instruments.get(instrument)
