@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.contracts.answers import answer_to
 from services.contracts.codec import decode
 from services.contracts.decimals import ONE, ceil_div, parse, to_text
 from services.contracts.messages import Claim, ExecType, Fill, Instrument, Order, OrderEvent, OrderStatus
@@ -193,17 +194,5 @@ def _exec_type(order: Order) -> ExecType:
 def _event(
     order: Order, status: OrderStatus, filled: int, now_ms: int, *, price: int | None = None, reason: str | None = None
 ) -> OrderEvent:
-    return OrderEvent(
-        order_id=order.order_id,
-        account=order.account,
-        bucket=order.bucket,
-        instrument=order.instrument,
-        attempt=order.attempt,
-        epoch=order.epoch,
-        status=status,
-        quantity=order.quantity,
-        filled_quantity=to_text(filled),
-        average_price=None if price is None else to_text(price),
-        reason=reason,
-        ts_ms=now_ms,
-    )
+    average = None if price is None else to_text(price)
+    return answer_to(order, status, to_text(filled), now_ms, price=average, reason=reason)

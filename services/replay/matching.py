@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import structs
 
+from services.contracts.answers import answer_to
 from services.contracts.decimals import ONE, to_text
 from services.contracts.messages import ExecType, Fill, Message, Order, OrderEvent, OrderStatus, Transfer
 from services.replay.choices import Matching
@@ -174,19 +175,7 @@ class Matcher:
 
 
 def _event(order: Order, status: OrderStatus, price: str | None, now_ms: int) -> OrderEvent:
-    return OrderEvent(
-        order_id=order.order_id,
-        account=order.account,
-        bucket=order.bucket,
-        instrument=order.instrument,
-        attempt=order.attempt,
-        epoch=order.epoch,
-        status=status,
-        quantity=order.quantity,
-        filled_quantity=order.quantity if price is not None else "0",
-        average_price=price,
-        ts_ms=now_ms,
-    )
+    return answer_to(order, status, order.quantity if price is not None else "0", now_ms, price=price)
 
 
 def _ceil(value: Fraction) -> int:
