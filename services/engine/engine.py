@@ -221,6 +221,16 @@ class Engine:
             context = self._context
             yield view_of(account, bucket, self._valuer, context.ladders, context.now_of(account))
 
+    def view(self, account: str, bucket: str) -> BucketView | None:
+        """One bucket at the last marks; None where there is no such bucket."""
+        context, found = self._context, self._context.find((account, bucket))
+        return None if found is None else view_of(*found, self._valuer, context.ladders, context.now_of(found[0]))
+
+    def watch_equities(self, listener: Callable[[BucketKey, int], None]) -> None:
+        """Have every reviewed equity told, e18; only of an engine that observes."""
+        assert self._watch is not None, "made with observe"
+        self._watch.listener = listener
+
     def places(self) -> Iterator[BucketKey]:
         """Account and name of every bucket."""
         for account, bucket in self._context.all_buckets():

@@ -57,6 +57,14 @@ class Lockstep:
                 raise Differs(["bucket", *place], _views(fast), _views(reference))
             yield fast
 
+    def view(self, account: str, bucket: str) -> BucketView | None:
+        """The fast engine's view of one bucket."""
+        return self._fast.view(account, bucket)
+
+    def watch_equities(self, listener: Callable[[tuple[str, str], int], None]) -> None:
+        """What the fast engine reviews."""
+        self._fast.watch_equities(listener)
+
     def places(self) -> Iterator[tuple[str, str]]:
         """Account and name of every bucket, after their views were found equal."""
         return ((view.account, view.bucket) for view in self.buckets())

@@ -1,6 +1,6 @@
 """The reference with the figures that a replay sums up: it is asked for every bucket's equity after every input."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from services.contracts.decimals import parse, to_text
 from services.contracts.records import Record
@@ -16,6 +16,7 @@ class ObservedReference:
         self._reference = reference
         self._observe = observe
         self._lowest: tuple[int, str] | None = None
+        self._listener: Callable[[tuple[str, str], int], None] | None = None
         self.negative_buckets: set[tuple[str, str]] = set()
 
     def apply(self, record: Record) -> list[Effect]:
@@ -29,6 +30,12 @@ class ObservedReference:
 
     def buckets(self) -> Iterator[BucketView]:
         return self._reference.buckets()
+
+    def view(self, account: str, bucket: str) -> BucketView | None:
+        return next((view for view in self.buckets() if (view.account, view.bucket) == (account, bucket)), None)
+
+    def watch_equities(self, listener: Callable[[tuple[str, str], int], None]) -> None:
+        self._listener = listener
 
     def places(self) -> Iterator[tuple[str, str]]:
         return ((view.account, view.bucket) for view in self._reference.buckets())
@@ -49,6 +56,8 @@ class ObservedReference:
             if view.equity is None:
                 continue
             equity = parse(view.equity)
+            if self._listener is not None:
+                self._listener((view.account, view.bucket), equity)
             if self._lowest is None or equity < self._lowest[0]:
                 self._lowest = equity, f"{view.account}|{view.bucket}"
             if equity < 0:

@@ -6,7 +6,7 @@ within `account_settle_ms` fire, so that an account touched by the last records 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from services.contracts.codec import decode, encode
@@ -42,6 +42,7 @@ class Runner:
         self._matcher = Matcher(matching)
         self._settle_ms = settle_ms
         self._partitions: dict[str, int] = {}
+        self.on_answer: Callable[[Record], None] | None = None  # told every record that the matching made up
         self._next_offset: dict[tuple[str, int], int] = {}
         self.now_ms = 0
 
@@ -100,7 +101,11 @@ class Runner:
             answers = self._matcher.ordered(message, self.now_ms)
         else:
             answers = self._matcher.saw(message, self.now_ms)
-        return [self._synthetic(ANSWER_TOPICS[type(answer)], answer) for answer in answers]
+        made = [self._synthetic(ANSWER_TOPICS[type(answer)], answer) for answer in answers]
+        if self.on_answer is not None:
+            for each in made:
+                self.on_answer(each)
+        return made
 
     def _synthetic(self, topic: str, message: Order | Answer) -> Record:
         """A record as the topic would hold it: next offset of the account's partition, time of now."""

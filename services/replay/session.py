@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -11,11 +12,18 @@ from services.contracts.records import Record
 from services.engine.effects import Effect
 from services.engine.settings import Settings
 from services.replay.choices import EngineName, Matching
-from services.replay.engines import make_engine
+from services.replay.engines import ReplayEngine, make_engine
 from services.replay.overrides import OverrideError, Overrides
 from services.replay.risk import RiskFeed, holds_risk_parameters
 from services.replay.runner import Runner, holds_order_events
 from services.replay.summary import Summary, Tally
+
+
+class Observer(Protocol):
+    """Who looks on beside the effects: at the engine before the first record, and at what the matching answers."""
+
+    def attach(self, engine: ReplayEngine) -> None: ...
+    def answered(self, record: Record) -> None: ...
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -40,6 +48,7 @@ def replay(
     overrides: Overrides,
     on_effect: Callable[[Effect], None],
     watched: Callable[[Iterable[Record]], Iterable[Record]] = iter,
+    observer: Observer | None = None,
 ) -> Summary:
     """Runs the recording once, hands over each effect as it is decided, and sums up.
 
@@ -49,6 +58,9 @@ def replay(
     matching = chosen_matching(plan)
     engine = make_engine(plan.engine, settings, load_presets())
     runner, tally = Runner(engine, matching, settle_ms=settings.account_settle_ms), Tally()
+    if observer is not None:
+        observer.attach(engine)
+        runner.on_answer = observer.answered
     started = perf_counter()
     records, feed = tally.records_of(overrides.records(watched(plan.recording.records()))), None
     if not plan.risk and any(target.startswith("risk.") for target in overrides.changes):
