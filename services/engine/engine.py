@@ -18,6 +18,7 @@ from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
 from services.contracts.views import BucketView
 from services.engine import facts, orders
 from services.engine.broadcasts import Broadcasts
+from services.engine.census import Census
 from services.engine.certificates import Certificates
 from services.engine.context import TIMER_CAUSE, BucketKey, Context
 from services.engine.decisions import Decider
@@ -66,6 +67,7 @@ class Engine:
         self._broadcasts = Broadcasts(self._context, self._search)
         self._decider = Decider(self._context, self._valuer)
         self._under: dict[BucketKey, None] = {}
+        self.census = Census()
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {
             "instruments": self._broadcasts.fold_instrument,
             "collateral": self._broadcasts.fold_collateral,
@@ -146,6 +148,7 @@ class Engine:
                 restore_account(account, row)
             else:
                 account.buckets[bucket_name] = restore_bucket(bucket_name, row)
+                self.census.entered(account.buckets[bucket_name])
         for account in restored.values():
             self._context.totals.enter(account)
         self._rearm(partition)
@@ -176,9 +179,10 @@ class Engine:
         """The partition was revoked: forget its accounts."""
         context = self._context
         for account in [each for each in context.accounts.values() if each.partition == partition]:
-            for bucket in account.buckets:
-                key = (account.account, bucket)
+            for bucket in account.buckets.values():
+                key = (account.account, bucket.name)
                 self._search.remove(key)
+                self.census.left(key, bucket)
                 self._under.pop(key, None)
                 context.touched.pop(key, None)
             context.totals.leave(account)
@@ -239,9 +243,12 @@ class Engine:
     def state_hash(self) -> str:
         return state_hash(self._context.accounts.values())
 
-    def statuses(self) -> Counter[str]:
-        """How many buckets stand on each rung."""
-        return Counter(bucket.status for _, bucket in self._context.all_buckets())
+    def halts(self) -> dict[str, int]:
+        """How many halts of an operator are in force, by their scope."""
+        market = self._context.market
+        return {
+            "all": int(market.halted_all), "instrument": len(market.halted), "account": len(market.halted_accounts)
+        }  # fmt: skip
 
     def totals(self) -> dict[tuple[str, str], int]:
         """What each segregation class ("client", "house") holds of each asset: Σ balances, e18."""
@@ -271,9 +278,34 @@ class Engine:
         """The offset of the latest claim that was read of the partition."""
         return self._context.epochs.get(partition)
 
+    def survey(self) -> Iterator[tuple[str, str, str]]:
+        """Account, bucket and status of every bucket, from a copy: records may be applied while it is walked through."""
+        for account in list(self._context.accounts.values()):
+            for bucket in list(account.buckets.values()):
+                yield account.account, bucket.name, bucket.status
+
+    def view(self, key: BucketKey) -> BucketView | None:
+        """One bucket at the last marks; None where there is none (any more)."""
+        found = self._context.find(key)
+        if found is None:
+            return None
+        return view_of(*found, self._valuer, self._context.ladders, self._context.now_of(found[0]))
+
+    def price_views(self, now_ms: int) -> Iterator[tuple[str, str | None, int, str]]:
+        """Price id, mark in use, its source's time and its grade at `now_ms`, of every price."""
+        market = self._context.market
+        for price_id, state in list(market.book):
+            mark = None if state.mark is None else to_text(state.mark)
+            yield price_id, mark, state.ts_ms, market.grade(price_id, now_ms)
+
     def price_times(self) -> dict[str, int]:
         """Price id -> source time of the mark in use."""
         return {price_id: state.ts_ms for price_id, state in self._context.market.book if state.mark is not None}
+
+    def grades(self, now_ms: int) -> dict[str, str]:
+        """Price id -> how far its price would be believed at `now_ms`."""
+        market = self._context.market
+        return {price_id: market.grade(price_id, now_ms) for price_id, _ in market.book}
 
     # -- folding ---------------------------------------------------------------------------------------------------
 
@@ -461,6 +493,8 @@ class Engine:
 
     def _place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
         self._search.place(account, bucket, valuation, self._valuer.dependencies(account, bucket))
+        is_under = (account.account, bucket.name) in self._under
+        self.census.reviewed(account, bucket, valuation, is_under=is_under, now_ms=self._context.time_ms)
 
     def _change_status(self, account: Account, bucket: Bucket, status: str, valuation: Valuation | Incomplete) -> None:
         context, known = self._context, valuation if isinstance(valuation, Valuation) else None
@@ -481,6 +515,7 @@ class Engine:
             distance_percent=None if distance is None else distance.percent,
             distance_sigmas=None if distance is None else distance.sigmas,
         )  # fmt: skip
+        self.census.changed(bucket.status, status)
         bucket.status = status
         if status in STATUS_ALARMS:
             context.alarm(STATUS_ALARMS[status], message.detail or "", account=account.account, bucket=bucket.name)

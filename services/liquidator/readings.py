@@ -63,9 +63,9 @@ def _of_shards(worker: Worker, engine: Engine, now: float) -> Iterable[Reading]:
 
 
 def _of_engine(engine: Engine) -> Iterable[Reading]:
-    statuses, stats = engine.statuses(), engine.stats
-    yield Reading("buckets", "Buckets by status", ("status",), {(status,): count for status, count in statuses.items()})
-    yield Reading("negative_buckets", "Buckets whose equity is below zero now", (), {(): statuses["bankrupt"]})
+    census, stats = engine.census, engine.stats
+    yield Reading("buckets", "Buckets by status", ("status",), {(status,): count for status, count in census.statuses.items()})
+    yield Reading("negative_buckets", "Buckets whose equity is below zero now", (), {(): len(census.negative)})
     yield Reading("duplicate_records", "Records skipped as seen before", (), {(): stats.duplicates})
     yield Reading("skipped_prices", "Prices older than the one in use", (), {(): stats.skipped_prices})
     yield Reading(
