@@ -93,7 +93,7 @@ class Decider:
         if not legs:
             return None
         if account.margin_mode == "portfolio":
-            chosen = portfolio_quantity(account, holdings, legs, self._valuer, self._context)
+            chosen = portfolio_quantity(account, (holdings, projected), legs, self._valuer, self._context)
             if chosen is None:
                 return None
             leg, quantity, relief = chosen

@@ -7,6 +7,7 @@ The log reads an order back at once unless the script says otherwise; timers fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -20,8 +21,13 @@ from services.contracts.topics import BROADCAST_TOPICS
 from services.contracts.views import BucketView
 from services.engine.effects import Alarm, DeadLetter, Effect, Emit
 from services.engine.engine import Engine
+from services.engine.portfolio import Preset
 from services.engine.settings import Settings
 from services.engine.state import Bucket
+from services.reference.portfolio import PortfolioModel
+from services.reference.reference import Reference
+from services.replay.specification import presets_of
+from tests.support.histories import comparable
 
 START_MS = 1_700_000_000_000
 ACCOUNT, BTC = "a-1", "BTC-PERP"
@@ -48,20 +54,23 @@ class Script:
     """An engine, the log it reads, and the rows it saved. Every word answers the script, so that they chain."""
 
     def __init__(
-        self, *, reads_back: bool = True, gates_open: bool = True, partitions: int | None = None, **settings: Any
-    ) -> None:
+        self, *, reads_back: bool = True, gates_open: bool = True, partitions: int | None = None,
+        presets: Mapping[str, Preset] | None = None, **settings: Any,
+    ) -> None:  # fmt: skip
         self._settings = Settings(account_partitions=partitions, **settings)
         self._reads_back = reads_back
         self._partitions = partitions
+        self._presets = presets
         self._broadcasts: list[Record] = []
         self._tail: list[Record] = []
+        self._log: list[Record] = []
         self._rows: dict[int, dict[str, bytes]] = {}
         self._offsets: dict[tuple[str, int], int] = {}
         self._unread: list[Order] = []
         self._heard: list[Effect] = []
         self.effects: list[Effect] = []
         self.at = 0
-        self.engine = Engine(self._settings, gates_open=gates_open, observe=True)
+        self.engine = Engine(self._settings, presets, gates_open=gates_open, observe=True)
 
     # -- time and records ------------------------------------------------------------------------------------------
 
@@ -100,6 +109,7 @@ class Script:
             key=None if key is None else key.encode(),
         )  # fmt: skip
         (self._broadcasts if topic in BROADCAST_TOPICS else self._tail).append(record)
+        self._log.append(record)
         return record
 
     def _hear(self, effects: list[Effect]) -> None:
@@ -116,6 +126,17 @@ class Script:
         said = [words(effect) for effect in self._heard]
         assert said == list(expected), f"at {self.at} ms: {said}"
         self._heard = []
+        return self
+
+    def check_reference(self) -> Script:
+        """The independent reference, reading the same log, says the same. Not for scripts with restarts or shut gates."""
+        valuator = PortfolioModel(presets_of(self._presets)) if self._presets is not None else None
+        reference, said = Reference(self._settings, portfolio=valuator), list[Effect]()
+        for time_ms, record in [*((each.timestamp_ms, each) for each in self._log), (self.now, None)]:
+            while (due_ms := reference.next_timer_ms()) is not None and due_ms <= time_ms:
+                said += reference.timer(due_ms)
+            said += [] if record is None else reference.apply(record)
+        assert list(comparable(self.effects)) == list(comparable(said))
         return self
 
     def check_nothing(self) -> Script:
@@ -160,7 +181,7 @@ class Script:
 
     def restart(self) -> Script:
         """The process is lost: a new engine reads the broadcast topics, the stored rows, and what came after them."""
-        self.engine = Engine(self._settings, gates_open=False, observe=True)
+        self.engine = Engine(self._settings, self._presets, gates_open=False, observe=True)
         self._unread = []
         for record in self._broadcasts:
             self._fire_until(record.timestamp_ms)
