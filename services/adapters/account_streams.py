@@ -111,10 +111,17 @@ class AccountStreams:
             logger.info("Group offsets of partition %s were not shown: %r", partition, error)
 
 
+class QuietApp(faust.App):
+    """Faust makes folders for its tables in the working directory; this product keeps none there, and may not write there."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 def make_app(settings: StreamSettings) -> faust.App:
     """A Faust app without web server, leader, topic declaration, table or producer of its own."""
     timeout_s = settings.connection.request_timeout_ms / 1000
-    app = faust.App(
+    app = QuietApp(
         settings.group,
         autodiscover=False,
         store="memory://",

@@ -50,6 +50,7 @@ PRIVATE_NAMES: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (AIOKafkaConsumerThread, "_fetch_records", ("self", "consumer", "active_partitions", "timeout", "max_records")),
     (Recovery, "_resume_streams", ("self", "generation_id")),
     (AIOKafkaFetcher, "fetched_records", ("self", "partitions", "timeout", "max_records")),
+    (faust.App, "_create_directories", ("self",)),
 )
 STATE_PROPERTIES: Final = ("position", "has_valid_position")
 

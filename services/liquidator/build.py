@@ -26,10 +26,14 @@ from services.adapters.presets import load_presets
 from services.adapters.probes import Probes
 from services.adapters.redis_table import DEFAULT_KEY, RedisTable, TableSettings
 from services.adapters.topic_layout import account_partitions
+from services.contracts.identifiers import partition_of
+from services.contracts.journal import JOURNAL
 from services.engine.engine import Engine
 from services.engine.settings import Settings
 from services.liquidator.config import Config, read_secret
 from services.liquidator.dispatch import DEAD_LETTERS, TopicNames
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.journal import JournalledEngine
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
 from services.liquidator.readings import readings
@@ -42,7 +46,9 @@ STEP_TIMEOUT_S: Final = 5.0
 class Liquidator:
     """One worker process: built by `build`, lives in `run`."""
 
-    def __init__(self, config: Config, log: Logger, engine: Engine, table: RedisTable, client: Redis) -> None:
+    def __init__(  # noqa: PLR0917  # the composition root hands over what `build` made, once
+        self, config: Config, settings: Settings, log: Logger, engine: Engine, table: RedisTable, client: Redis
+    ) -> None:
         self._config = config
         self._log = log
         self._engine = engine
@@ -56,7 +62,7 @@ class Liquidator:
         connection = kafka_connection(config)
         self._outbox = Outbox(lambda: KafkaProducer(connection), self._clock, log)
         self.worker = Worker(
-            worker_settings(config, names), engine=engine, table=table, outbox=self._outbox, clock=self._clock,
+            worker_settings(config, names), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
             meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail,
         )  # fmt: skip
         self._streams = AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
@@ -69,6 +75,17 @@ class Liquidator:
         )  # fmt: skip
         self._probes = Probes(self.metrics.text, self._why_not_live, self._why_not_ready)
         self.metrics.add_gauges(lambda: readings(self.worker, engine, self._broadcast, self._clock))
+
+    def _journalled(self, engine: Engine, settings: Settings) -> EnginePort:
+        """The engine with a journal of its own session; without one in shadow mode, which writes nothing but orders."""
+        if self._config.shadow or not self._config.worker.journal:
+            return engine
+        session = f"{instance_id(self._config.worker.instance)[:27]}:{uuid.uuid4().hex}"
+        partition = partition_of(session, settings.account_partitions or 1)
+        return JournalledEngine(
+            engine, session, settings, self._clock,
+            lambda shard, value: self.worker.journal(partition, session, shard, value),
+        )  # fmt: skip
 
     def fail(self, error: BaseException) -> None:
         """End the process: something happened that must not be passed over."""
@@ -163,14 +180,19 @@ async def build(config: Config, log: Logger) -> Liquidator:
     """
     verify_private_names()
     names = topic_names(config)
-    outputs = [] if config.shadow else [names.physical(topic) for topic in ("account-states", "defaults", DEAD_LETTERS)]
+    outputs = [] if config.shadow else [names.physical(topic) for topic in written_topics(config)]
     partitions = await account_partitions(kafka_connection(config), names.accounts(), [*names.broadcasts(), *outputs])
     settings = config.engine.settings(partitions)
     engine = Engine(settings, load_presets(config.worker.presets), gates_open=False)
     client = redis_client(config)
     table = RedisTable(client, table_settings(config, settings))
     await table.prepare()
-    return Liquidator(config, log, engine, table, client)
+    return Liquidator(config, settings, log, engine, table, client)
+
+
+def written_topics(config: Config) -> list[str]:
+    """What a worker writes beside orders and claims."""
+    return ["account-states", "defaults", DEAD_LETTERS, *([JOURNAL] if config.worker.journal else [])]
 
 
 def topic_names(config: Config) -> TopicNames:

@@ -197,6 +197,7 @@ class WorkerSection(Section):
     instance: str = Field(default_factory=socket.gethostname)
     static_membership: bool = False  # keep partitions across a restart: needs an `instance` of its own for each worker
     presets: Path | None = None  # folder of portfolio presets; None: those that the package brings
+    journal: bool = True  # write down what was read and when, so that a replay computes exactly the same
     flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
     # No longer than the engine waits for the other topics (engine.account_settle_ms): an unread transfer must not look like a loss.
     max_account_lag_ms: Annotated[int, Field(ge=50)] = 200

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from services.adapters.ports import Clock, Headers, Logger, Meter, Outgoing
+from services.adapters.tracing import Arrived
 from services.contracts.codec import encode
+from services.contracts.journal import JOURNAL
 from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
 from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS, BY_NAME, SHADOW_ORDERS
-from services.engine.effects import Alarm, DeadLetter, Effect, Emit
+from services.engine.effects import Alarm, Cause, DeadLetter, Effect, Emit
+from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.shard import ORDERS, Shard
 
@@ -45,6 +48,7 @@ class Arrival:
 
     records: Sequence[Record]
     at: float
+    traceparents: Mapping[int, bytes] = field(default_factory=dict)  # by offset, of those that carried one
 
     def caused_ms(self, topic: str, offset: int) -> int | None:
         """Broker time of one of them."""
@@ -83,8 +87,10 @@ class Dispatch:
         clock: Clock,
         meter: Meter,
         alarms: Alarms,
+        orders: OrderWatch,
     ) -> None:
         self._names = names
+        self._orders = orders
         self._outbox = outbox
         self._shards = shards
         self._clock = clock
@@ -115,6 +121,10 @@ class Dispatch:
         outgoing = self._outgoing(ORDERS, shard.partition, f"claim:{shard.partition}", encode(claim))
         self._put(Kind.CLAIM, shard, claim.nonce, outgoing)
 
+    def journal(self, shard: Shard | None, partition: int, session: str, value: bytes) -> None:
+        """Queue a record of the journal; the store of `shard` waits for it."""
+        self._put(Kind.OTHER, shard, "", self._outgoing(JOURNAL, partition, session, value))
+
     def _emit(self, effect: Emit, arrival: Arrival | None) -> None:
         shard = self._shards.get(effect.partition) if effect.partition is not None else None
         message = effect.message
@@ -122,11 +132,23 @@ class Dispatch:
         if isinstance(message, Order):
             assert shard is not None, "an order of a shard that is not ours"
             self._meter.order(message.trigger, message.stage)
-            caused = arrival.caused_ms(effect.cause.topic, effect.cause.offset) if arrival is not None else None
-            self._put(Kind.ORDER, shard, message.order_id, outgoing, caused)
+            cause = self._arrived(effect.cause, arrival)
+            if context := self._orders.decided(message, cause):
+                outgoing = replace(outgoing, headers=(*outgoing.headers, *context))
+            self._put(Kind.ORDER, shard, message.order_id, outgoing, cause.timestamp_ms)
             shard.outstanding[message.order_id] = (self._number, self._clock.monotonic())
         elif not self._names.shadow:
             self._put(Kind.OTHER, shard, "", outgoing)
+
+    def _arrived(self, cause: Cause, arrival: Arrival | None) -> Arrived:
+        """The record that made an order due, with its times; of a timer its place only."""
+        if arrival is None:
+            return Arrived(cause.topic, cause.partition, cause.offset)
+        waited_ms = round((self._clock.monotonic() - arrival.at) * 1000)
+        return Arrived(
+            cause.topic, cause.partition, cause.offset, arrival.caused_ms(cause.topic, cause.offset),
+            self._clock.now_ms() - waited_ms, arrival.traceparents.get(cause.offset),
+        )  # fmt: skip
 
     def _dead_letter(self, effect: DeadLetter, _: Arrival | None) -> None:
         record, refusal = effect.record, effect.refusal

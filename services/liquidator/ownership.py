@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.adapters.ports import AccountInput, Clock, Logger, LogRange, Refused, Stored, Table, Unreachable
-from services.contracts.codec import encode
+from services.contracts.journal import known_claim
 from services.contracts.messages import Claim
 from services.contracts.records import Record
 from services.engine.effects import Effect
@@ -96,7 +96,7 @@ class Ownership:
         self._engine.restore(shard.partition, stored.rows)
         if stored.claim >= 0:
             # The claim that the stored orders were checked against lies before the stored offsets: fold it again, by its place.
-            self._engine.apply(_claim_at(shard.partition, stored.claim))
+            self._engine.apply(known_claim(shard.partition, stored.claim))
         shard.claim = stored.claim
         shard.durable = stored.offsets
         shard.next = offsets
@@ -253,15 +253,3 @@ def starting_offsets(partition: int, stored: Stored, ranges: Mapping[str, LogRan
             )
         offsets[topic] = at
     return offsets
-
-
-def _claim_at(partition: int, offset: int) -> Record:
-    claim = Claim(instance="restored", nonce="restored", ts_ms=0)
-    return Record(
-        topic=ORDERS,
-        partition=partition,
-        offset=offset,
-        timestamp_ms=0,
-        key=f"claim:{partition}".encode(),
-        value=encode(claim),
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, Table, Unreachable
+from services.adapters.tracing import NoTracing
 from services.contracts.codec import decode
 from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
@@ -16,6 +17,7 @@ from services.liquidator.dispatch import Alarms, Arrival, Dispatch, TopicNames
 from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
 from services.liquidator.lag import LagOfTopic
+from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.ownership import Ownership, OwnershipSettings
 from services.liquidator.shard import ORDERS, Reason, Shard
@@ -56,6 +58,7 @@ class Worker:
         log: Logger,
         new_nonce: Callable[[], str],
         fail: Callable[[BaseException], None],
+        orders: OrderWatch | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -69,6 +72,7 @@ class Worker:
         self.shards: dict[int, Shard] = {}
         self.lags: dict[tuple[str, int], LagOfTopic] = {}
         self.alarms = Alarms(clock, log, meter)
+        self._orders = orders if orders is not None else OrderWatch(clock, NoTracing())
         self.broadcast_ready = asyncio.Event()
         self.newest_price_ms: int | None = None
         self._tasks: dict[int, set[asyncio.Task[None]]] = {}
@@ -77,8 +81,9 @@ class Worker:
         self._stopping = False
         self._was_assigned = False
         self._dispatch = Dispatch(
-            names=settings.names, outbox=outbox, shards=self.shards, clock=clock, meter=meter, alarms=self.alarms
-        )
+            names=settings.names, outbox=outbox, shards=self.shards, clock=clock, meter=meter, alarms=self.alarms,
+            orders=self._orders,
+        )  # fmt: skip
         self._gates = Gates(engine, self._dispatch.carry_out, meter)
         outbox.may_send = self._may_send
         outbox.on_acked = self._acked
@@ -131,6 +136,10 @@ class Worker:
         for shard in shards:
             self._cancel(shard.partition)
         self._log.info("revoked", partitions=[shard.partition for shard in shards])
+
+    def journal(self, partition: int, session: str, shard: int | None, value: bytes) -> None:
+        """Append a record of the journal to `partition` of its topic; the store of `shard` waits until it is acknowledged."""
+        self._dispatch.journal(None if shard is None else self.shards.get(shard), partition, session, value)
 
     def _begin(self, partition: int) -> None:
         shard = self.shards[partition] = Shard(partition)
@@ -205,7 +214,7 @@ class Worker:
             chunk = records[first : first + CHUNK]
             if self.shards.get(batch.partition) is not shard or shard.next[batch.topic] > chunk[0].offset:
                 return  # taken away, or started over, while others had their turn
-            self._fold_chunk(shard, batch.topic, chunk, arrived)
+            self._fold_chunk(shard, batch.topic, chunk, Arrival(chunk, arrived, batch.traceparents))
             if first + CHUNK < len(records):
                 await asyncio.sleep(0)
                 self._beat()
@@ -213,10 +222,10 @@ class Worker:
         self._note_lag(shard, batch)
         self._ownership.progressed(shard)
 
-    def _fold_chunk(self, shard: Shard, topic: str, records: Sequence[Record], arrived: float) -> None:
+    def _fold_chunk(self, shard: Shard, topic: str, records: Sequence[Record], arrival: Arrival) -> None:
         effects = self._fold_orders(shard, records) if topic == ORDERS else self._engine.apply_batch(records)
         shard.next[topic] = records[-1].offset + 1
-        self._dispatch.carry_out(effects, Arrival(records, arrived))
+        self._dispatch.carry_out(effects, arrival)
 
     def _fold_orders(self, shard: Shard, records: Sequence[Record]) -> list[Effect]:
         """Read back orders and claims, one by one: a claim changes who decides."""
@@ -282,8 +291,10 @@ class Worker:
         return shard is not None and not shard.reasons & HOLD_ORDERS
 
     def _acked(self, item: Item, offset: int) -> None:
-        if item.kind is Kind.ORDER and item.caused_ms is not None:
-            self._meter.acked(max(0, self._clock.now_ms() - item.caused_ms) / 1000)
+        if item.kind is Kind.ORDER:
+            self._orders.acknowledged(item.ident, offset)
+            if item.caused_ms is not None:
+                self._meter.acked(max(0, self._clock.now_ms() - item.caused_ms) / 1000)
         shard = self.shards.get(item.shard) if item.shard is not None else None
         if shard is None:
             return
@@ -295,6 +306,7 @@ class Worker:
     def _lost(self, partitions: frozenset[int]) -> None:
         for partition in sorted(partitions & set(self.shards)):
             self._meter.event("send_unknown")
+            self._orders.unknown(self.shards[partition].outstanding)
             self._ownership.lost(self.shards[partition])
 
     # -- time -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from services.contracts.topics import SHADOW_ORDERS
+from services.adapters.presets import load_presets
+from services.contracts.topics import SHADOW_ORDERS, TOPICS
+from services.engine.effects import Emit
+from services.replay.journalled import Recomputed
 from tests.integration.venue import (
     CRASH_PRICE,
     ORDERS,
@@ -71,6 +74,17 @@ async def check_outcome(venue: Venue, client: Redis) -> None:
     assert {summary(order) for order in orders} == expected
     assert len({order.account for order in orders}) == len(orders)
     assert await tables.ledger() == await expected_ledger(venue)
+    await check_journal(venue, tables)
+
+
+async def check_journal(venue: Venue, tables: Tables) -> None:
+    """From the journal everything follows again: each record that was written, byte for byte, and the rows of the table."""
+    recomputed = Recomputed(await venue.read_all([topic.name for topic in TOPICS]), load_presets())
+    assert [effect for _, effect in recomputed.run() if isinstance(effect, Emit)]
+    assert recomputed.not_decided() == []
+    stored = recomputed.stored_rows()
+    for shard, rows in (await tables.rows()).items():
+        assert rows in stored[shard]
 
 
 async def test_thousands_of_records_end_to_end(venue: Venue, make: Make, redis_client: Redis) -> None:

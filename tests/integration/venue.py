@@ -17,7 +17,7 @@ from services.contracts.codec import decode
 from services.contracts.identifiers import partition_of
 from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
-from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS, SHADOW_ORDERS, TOPICS
+from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS, BY_NAME, SHADOW_ORDERS, TOPICS
 from services.engine.effects import Emit
 from services.engine.engine import Engine
 from services.engine.rows import AccountRow, BucketRow, decode_row
@@ -126,7 +126,7 @@ class Venue:
             tps = [
                 TopicPartition(f"{self.prefix}{topic}", p)
                 for topic in topics
-                for p in range(1 if topic in BROADCAST_TOPICS or topic == "dead-letters" else PARTITIONS)
+                for p in range(1 if topic in BROADCAST_TOPICS else BY_NAME[topic].partitions or PARTITIONS)
             ]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
@@ -198,8 +198,12 @@ class Tables:
         stored = [await self._table.load(p) for p in range(PARTITIONS)]
         return {(topic, p): at for p, shard in enumerate(stored) for topic, at in (shard.offsets or {}).items()}
 
+    async def rows(self) -> dict[int, dict[str, bytes]]:
+        """By shard, the stored rows, field to bytes."""
+        return {p: dict((await self._table.load(p)).rows) for p in range(PARTITIONS)}
+
     async def ledger(self) -> dict[str, Any]:
-        return ledger_of([row for p in range(PARTITIONS) for row in (await self._table.load(p)).rows])
+        return ledger_of([row for rows in (await self.rows()).values() for row in rows.items()])
 
 
 async def has_stored_everything(venue: Venue, tables: Tables) -> bool:
