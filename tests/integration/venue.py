@@ -126,7 +126,7 @@ class Venue:
             tps = [
                 TopicPartition(f"{self.prefix}{topic}", p)
                 for topic in topics
-                for p in range(1 if topic in BROADCAST_TOPICS else BY_NAME[topic].partitions or PARTITIONS)
+                for p in range((PARTITIONS if topic == SHADOW_ORDERS else BY_NAME[topic].partitions) or PARTITIONS)
             ]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
