@@ -23,8 +23,9 @@ from services.contracts.records import Record
 from services.demo.books import Books
 from services.demo.clock import now_ms as _now_ms
 from services.demo.figures import Figures
-from services.demo.matching import ORDERS, Answer, MatchingEngine, Verdict
+from services.demo.matching import ORDERS, Answer, MatchingEngine
 from services.demo.wire import Acknowledged
+from services.order_gate.gate import Action
 
 STATES: Final = "account-states"
 DEFAULTS: Final = "defaults"
@@ -120,8 +121,9 @@ class Venue:
 
     async def _receive(self, record: Record, seen: float) -> None:
         self.recording.append(record)
-        verdict, order, answer = self.engine.receive(record.partition, record.offset, record.value, _now_ms())
-        if order is not None and verdict is not Verdict.STALE_EPOCH and self.figures.saw_order(order):
+        verdict, answer = self.engine.receive(record.partition, record.offset, record.value, _now_ms())
+        order, is_void = verdict.order, verdict.action is Action.IGNORE
+        if order is not None and not is_void and self.figures.saw_order(order):
             self._measure(order, seen)
         if answer is not None:
             await self._answer(answer)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tidy.tree import ROOT
 
-LAYERS = ("cli", "demo", "replay", "liquidator", "risk", "adapters", "engine", "reference", "contracts")
+LAYERS = ("cli", "demo", "replay", "liquidator", "risk", "adapters", "engine", "reference", "order_gate", "contracts")
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
@@ -52,6 +52,7 @@ def test_empty_layers_keep_the_contracts(layered: Path) -> None:
         ("liquidator", "services.cli"),
         ("reference", "services.engine"),
         ("engine", "services.reference"),
+        ("order_gate", "services.engine"),
         ("engine", "time"),
         ("reference", "logging"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tidy.tree import imports_of, package_of, parse, python_files, where
 
-PURE = ("services/engine", "services/reference")
+PURE = ("services/engine", "services/reference", "services/order_gate")
 THIRD_PARTY = {"numpy", "msgspec"}
 FORBIDDEN_STANDARD = {
     "asyncio", "builtins", "concurrent", "ctypes", "datetime", "faulthandler", "glob", "http", "importlib", "io", "locale", "logging",
@@ -33,7 +33,9 @@ def impurities(tree: ast.Module, package: str) -> list[tuple[int, str]]:
 def may_import(name: str) -> bool:
     top = name.partition(".")[0]
     if top == "services":
-        return name == "services" or name.startswith(("services.contracts", "services.engine", "services.reference"))
+        return name == "services" or name.startswith(
+            ("services.contracts", "services.engine", "services.reference", "services.order_gate")
+        )
     return top in THIRD_PARTY or (top in sys.stdlib_module_names and top not in FORBIDDEN_STANDARD)
 
 

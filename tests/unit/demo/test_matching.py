@@ -11,7 +11,8 @@ from services.contracts.identifiers import order_id
 from services.contracts.messages import Claim, Evidence, Fill, Order, Transfer
 from services.demo.books import Books
 from services.demo.instruments import MARKET
-from services.demo.matching import Answer, MatchingEngine, Verdict
+from services.demo.matching import Answer, MatchingEngine
+from services.order_gate.gate import Action, Reason
 
 INSTRUMENTS = {listing.name: listing.instrument for listing in MARKET}
 EPOCH = 5
@@ -51,11 +52,12 @@ class Desk:
 
     def claim(self, offset: int, partition: int = 0) -> None:
         value = encode(Claim(instance="w", nonce="n", ts_ms=0))
-        assert self.engine.receive(partition, offset, value, 0)[0] is Verdict.CLAIM
+        assert self.engine.receive(partition, offset, value, 0)[0].action is Action.CLAIM
 
-    def receive(self, order: Order, now_ms: int = 0, partition: int = 0) -> tuple[Verdict, Answer | None]:
-        verdict, _, answer = self.engine.receive(partition, 99, encode(order), now_ms)
-        return verdict, answer
+    def receive(self, order: Order, now_ms: int = 0, partition: int = 0) -> tuple[Action | Reason, Answer | None]:
+        """Why it was not executed, or what to do with it; and the answer."""
+        verdict, answer = self.engine.receive(partition, 99, encode(order), now_ms)
+        return verdict.reason or verdict.action, answer
 
     def tick(self, price: str, depth: str | None = None) -> list[Answer]:
         self.books.mark("BTC-PERP", parse(price))
@@ -72,7 +74,7 @@ def desk() -> Desk:
 
 
 def test_an_order_executes_at_the_next_mark_within_its_limit(desk: Desk) -> None:
-    assert desk.receive(order()) == (Verdict.ACCEPTED, None)
+    assert desk.receive(order()) == (Action.EXECUTE, None)
     (answer,) = desk.tick("91200")
     assert (answer.event.status, answer.event.filled_quantity, answer.event.average_price) == ("filled", "0.1", "91200")
     assert answer.fill is not None
@@ -90,42 +92,42 @@ def test_beyond_the_limit_it_expires_and_nothing_happened(desk: Desk) -> None:
 
 @pytest.mark.parametrize("epoch", [EPOCH - 1, EPOCH + 1])
 def test_an_order_of_another_epoch_is_ignored(desk: Desk, epoch: int) -> None:
-    assert desk.receive(order(epoch=epoch)) == (Verdict.STALE_EPOCH, None)
+    assert desk.receive(order(epoch=epoch)) == (Reason.STALE_EPOCH, None)
     assert desk.tick("91200") == []
 
 
 def test_a_later_claim_makes_the_earlier_epoch_stale_in_its_partition_only(desk: Desk) -> None:
     desk.claim(7, partition=1)
-    assert desk.receive(order())[0] is Verdict.ACCEPTED
+    assert desk.receive(order())[0] is Action.EXECUTE
     desk.claim(8)
-    assert desk.receive(order(attempt=2))[0] is Verdict.STALE_EPOCH
+    assert desk.receive(order(attempt=2))[0] is Reason.STALE_EPOCH
 
 
 def test_a_partition_without_a_claim_has_no_valid_order(desk: Desk) -> None:
-    assert desk.receive(order(), partition=3)[0] is Verdict.STALE_EPOCH
+    assert desk.receive(order(), partition=3)[0] is Reason.STALE_EPOCH
 
 
 def test_an_executed_id_is_answered_with_what_it_did_and_not_executed_again(desk: Desk) -> None:
     desk.receive(order(quantity="0.04"))
     (first,) = desk.tick("91200")
-    assert desk.receive(order(quantity="0.04")) == (Verdict.ANSWERED_AGAIN, Answer(event=first.event))
+    again = Answer(event=msgspec.structs.replace(first.event, ts_ms=1_000))
+    assert desk.receive(order(quantity="0.04"), now_ms=1_000) == (Reason.ANSWERED, again)
     desk.claim(8)
-    verdict, again = desk.receive(order(quantity="0.1", epoch=8))
-    assert (verdict, again) == (Verdict.ANSWERED_AGAIN, Answer(event=first.event))
+    assert desk.receive(order(quantity="0.1", epoch=8), now_ms=1_000) == (Reason.ANSWERED, again)
     assert desk.position == parse("0.06")
 
 
 def test_an_id_of_which_nothing_executed_is_superseded_by_a_later_epoch(desk: Desk) -> None:
     desk.receive(order(limit_price="95000"))
     desk.claim(8)
-    assert desk.receive(order(limit_price="91000", epoch=8))[0] is Verdict.WAITING
+    assert desk.receive(order(limit_price="91000", epoch=8))[0] is Action.SUPERSEDE
     (answer,) = desk.tick("91200")
     assert (answer.event.status, answer.event.epoch) == ("filled", 8)
 
 
 def test_an_order_whose_validity_passed_is_not_executed(desk: Desk) -> None:
     verdict, answer = desk.receive(order(valid_until_ms=2_000), now_ms=2_000)
-    assert verdict is Verdict.EXPIRED
+    assert verdict is Reason.EXPIRED
     assert answer is not None
     assert (answer.event.status, answer.fill) == ("expired", None)
     assert desk.tick("91200") == []
@@ -140,16 +142,17 @@ def test_the_position_bounds_the_order(desk: Desk) -> None:
 
 def test_an_order_that_would_open_or_flip_is_rejected(desk: Desk) -> None:
     verdict, answer = desk.receive(order(side="buy"))
-    assert verdict is Verdict.NO_POSITION
+    assert verdict is Reason.NO_POSITION
     assert answer is not None
     assert answer.event.status == "rejected"
 
 
 def test_two_orders_never_close_more_than_there_is(desk: Desk) -> None:
     desk.receive(order(attempt=1))
-    desk.receive(order(attempt=2))
-    statuses = [answer.event.status for answer in desk.tick("91200")]
-    assert statuses == ["filled", "rejected"]
+    verdict, refused = desk.receive(order(attempt=2))
+    assert refused is not None
+    assert (verdict, refused.event.status) == (Reason.NO_POSITION, "rejected")
+    assert [answer.event.status for answer in desk.tick("91200")] == ["filled"]
     assert desk.position == 0
 
 
@@ -170,13 +173,13 @@ def test_the_fee_never_makes_the_bucket_negative(desk: Desk) -> None:
 def test_a_takeover_executes_at_its_price_whatever_the_market_does(desk: Desk) -> None:
     desk.tick("80000")
     verdict, answer = desk.receive(order(stage="takeover", limit_price="90000"))
-    assert verdict is Verdict.ACCEPTED
+    assert verdict is Action.EXECUTE
     assert answer is not None
     assert answer.fill is not None
     assert (answer.fill.price, answer.fill.fee, answer.fill.exec_type) == ("90000", "0", "takeover")
     assert desk.books.equity(desk.books.buckets["a", "BTC-PERP"]) == 0
 
 
-def test_what_is_no_order_is_counted_and_ignored(desk: Desk) -> None:
-    assert desk.engine.receive(0, 9, b"{", 0) == (Verdict.UNREADABLE, None, None)
-    assert desk.engine.verdicts[Verdict.UNREADABLE] == 1
+def test_what_is_no_order_is_ignored(desk: Desk) -> None:
+    verdict, answer = desk.engine.receive(0, 9, b"{", 0)
+    assert (verdict.action, verdict.reason, answer) == (Action.IGNORE, Reason.UNREADABLE, None)
