@@ -29,6 +29,7 @@ from faust.types import TP, ConsumerMessage
 from services.adapters.assignor import ShardAssignor
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.ports import Batch, Feed, LogRange, Refused
+from services.adapters.tracing import TRACEPARENT
 from services.contracts.records import Record
 
 POLL_S: Final = 0.1  # how long a fetched batch of a partition that was just resumed may stay unnoticed
@@ -93,6 +94,7 @@ class StreamSettings:
     max_partition_fetch_bytes: int = 1024 * 1024
     max_poll_records: int | None = None
     group_instance_id: str | None = None
+    trace_context: bool = False  # keep the W3C trace context that account records carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +289,8 @@ class BatchConsumer(Consumer):
     def _message(self, tp: TP, part: _Fetched, generation: int) -> ConsumerMessage:
         transport = self.transport
         assert isinstance(transport, BatchTransport)
-        batch: Any = to_batch(transport.settings.logical[tp.topic], tp.partition, part)
+        settings = transport.settings
+        batch: Any = to_batch(settings.logical[tp.topic], tp.partition, part, with_traces=settings.trace_context)
         newest = part.records[-1].timestamp / 1000.0 if part.records else 0.0
         return ConsumerMessage(
             tp.topic, tp.partition, part.end - 1, newest, 1, [], None, batch, None, 0, len(part.records), tp,
@@ -295,7 +298,7 @@ class BatchConsumer(Consumer):
         )  # fmt: skip
 
 
-def to_batch(topic: str, partition: int, part: _Fetched) -> Batch:
+def to_batch(topic: str, partition: int, part: _Fetched, *, with_traces: bool = False) -> Batch:
     """The records of one poll, under the topic's own name."""
     records = [
         Record(
@@ -303,7 +306,10 @@ def to_batch(topic: str, partition: int, part: _Fetched) -> Batch:
         )
         for r in part.records
     ]
-    return Batch(topic, partition, part.start, part.end, records)
+    if not with_traces:
+        return Batch(topic, partition, part.start, part.end, records)
+    found = {r.offset: value for r in part.records for name, value in r.headers or () if name == TRACEPARENT and value}
+    return Batch(topic, partition, part.start, part.end, records, found)
 
 
 class BatchTransport(Transport):

@@ -11,7 +11,7 @@ import msgspec
 from services.contracts.codec import decode
 from services.contracts.decimals import to_text
 from services.contracts.identifiers import partition_of
-from services.contracts.messages import AccountState, Claim, LiquidationRecord, OrderEvent
+from services.contracts.messages import AccountState, Claim, LiquidationRecord, Order, OrderEvent
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
@@ -45,6 +45,7 @@ from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.views import view_of
 from services.engine.watch import EquityWatch
+from services.engine.withheld import Place, notional_of, take_back
 from services.engine.worth import E36, Incomplete
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}")
@@ -201,6 +202,21 @@ class Engine:
                     del bucket.orders[order.order_id]
                 self._context.touched[account.account, bucket.name] = None
 
+    def decide_again(self, places: Sequence[Place]) -> list[Effect]:
+        """Orders that were emitted and never sent: what their buckets need now. An issued order that was to be repeated, is."""
+        self._begin(Cause(TIMER_CAUSE, 0, self._context.time_ms))
+        for account, bucket, order in take_back(self._context, places):
+            if self._context.may_order(account):
+                order.resends = max(0, order.resends - 1)  # the repetition that was held back did not happen
+                self._decider.resend(account, bucket, order)
+            else:
+                self._context.unanswered[account.account, bucket.name, order.order_id] = None
+        return self._finish()
+
+    def notional(self, order: Order) -> int:
+        """What an order closes, e18 of the account's valuation asset."""
+        return notional_of(self._context, order)
+
     def take_dirty(self, partition: int) -> dict[str, bytes | None]:
         """Rows that changed since the last call: field -> row, None where the row is to be deleted."""
         rows: dict[str, bytes | None] = {}
@@ -284,13 +300,6 @@ class Engine:
             for bucket in list(account.buckets.values()):
                 yield account.account, bucket.name, bucket.status
 
-    def view(self, key: BucketKey) -> BucketView | None:
-        """One bucket at the last marks; None where there is none (any more)."""
-        found = self._context.find(key)
-        if found is None:
-            return None
-        return view_of(*found, self._valuer, self._context.ladders, self._context.now_of(found[0]))
-
     def price_views(self, now_ms: int) -> Iterator[tuple[str, str | None, int, str]]:
         """Price id, mark in use, its source's time and its grade at `now_ms`, of every price."""
         market = self._context.market
@@ -302,10 +311,13 @@ class Engine:
         """Price id -> source time of the mark in use."""
         return {price_id: state.ts_ms for price_id, state in self._context.market.book if state.mark is not None}
 
-    def grades(self, now_ms: int) -> dict[str, str]:
-        """Price id -> how far its price would be believed at `now_ms`."""
-        market = self._context.market
-        return {price_id: market.grade(price_id, now_ms) for price_id, _ in market.book}
+    def marks_in_use(self, now_ms: int) -> "dict[str, MarkInUse]":
+        """The prices that buckets depend on."""
+        market, search = self._context.market, self._search
+        return {
+            price_id: MarkInUse(ts_ms=state.ts_ms, grade=market.grade(price_id, now_ms), buckets=count)
+            for price_id, state in market.book if (count := len(search.holders(price_id)))
+        }  # fmt: skip
 
     # -- folding ---------------------------------------------------------------------------------------------------
 
@@ -474,6 +486,8 @@ class Engine:
             self._watch.note(key, valuation.equity_e18())
         if account.known and (under or context.ladders.status_of(account, bucket, valuation) != bucket.status):
             return valuation
+        if bucket.status not in DISTRESSED:
+            orders.end_distress(bucket)
         self._place(account, bucket, valuation)
         return None
 
@@ -488,7 +502,7 @@ class Engine:
         if status != bucket.status:
             self._change_status(account, bucket, status, valuation)
         if status not in DISTRESSED:
-            bucket.tries, bucket.defaulted = {}, False
+            orders.end_distress(bucket)
         self._place(account, bucket, valuation)
 
     def _place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
@@ -534,6 +548,14 @@ class Engine:
             return (0 if valuation.equity < 0 else 2), Fraction(0), account.account, bucket.name
         # equity is in 1/(E108·D), notional·price·sigma in 1/(E90·D): the common factor does not change the order.
         return 1, Fraction(valuation.equity, moves), account.account, bucket.name
+
+
+class MarkInUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Source time (-1: no tick was accepted yet), grade, and how many buckets depend on it."""
+
+    ts_ms: int
+    grade: str
+    buckets: int
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):

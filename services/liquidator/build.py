@@ -26,17 +26,20 @@ from services.adapters.presets import load_presets
 from services.adapters.probes import Probes
 from services.adapters.redis_table import DEFAULT_KEY, RedisTable, TableSettings
 from services.adapters.topic_layout import account_partitions
+from services.adapters.tracing import NoTracing, Tracer
 from services.contracts.identifiers import partition_of
 from services.contracts.journal import JOURNAL
 from services.engine.engine import Engine
 from services.engine.settings import Settings
-from services.liquidator.config import Config, read_secret
+from services.liquidator.config import Config, Misconfigured, read_secret
 from services.liquidator.dispatch import DEAD_LETTERS, TopicNames
 from services.liquidator.engine_port import EnginePort
 from services.liquidator.journal import JournalledEngine
+from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
-from services.liquidator.readings import readings
+from services.liquidator.readings import Readings, memory_limit_bytes
+from services.liquidator.status import StatusPage
 from services.liquidator.worker import Worker, WorkerSettings
 
 SHADOW: Final = "shadow"
@@ -61,9 +64,11 @@ class Liquidator:
         names = topic_names(config)
         connection = kafka_connection(config)
         self._outbox = Outbox(lambda: KafkaProducer(connection), self._clock, log)
+        self._tracer = tracer(config)
+        orders = OrderWatch(self._clock, self._tracer)
         self.worker = Worker(
             worker_settings(config, names), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
-            meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail,
+            meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail, orders=orders,
         )  # fmt: skip
         self._streams = AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
         self.worker.attach(self._streams)
@@ -73,8 +78,17 @@ class Liquidator:
             ),
             self._clock, self.worker.fold_broadcast, self.worker.broadcast_ready.set,
         )  # fmt: skip
-        self._probes = Probes(self.metrics.text, self._why_not_live, self._why_not_ready)
-        self.metrics.add_gauges(lambda: readings(self.worker, engine, self._broadcast, self._clock))
+        status = StatusPage(
+            config, settings_id(settings), worker=self.worker, engine=engine, broadcast=self._broadcast, outbox=self._outbox,
+            orders=orders, clock=self._clock, not_live=self._why_not_live, not_ready=self._why_not_ready,
+        )  # fmt: skip
+        self._probes = Probes(self.metrics.text, self._why_not_live, self._why_not_ready, status.answer)
+        self.metrics.add_gauges(
+            Readings(
+                self.worker, engine, settings=settings, broadcast=self._broadcast, outbox=self._outbox, clock=self._clock,
+                memory_limit_bytes=memory_limit_bytes(),
+            )
+        )  # fmt: skip
 
     def _journalled(self, engine: Engine, settings: Settings) -> EnginePort:
         """The engine with a journal of its own session; without one in shadow mode, which writes nothing but orders."""
@@ -147,6 +161,7 @@ class Liquidator:
             ("tasks", self._cancel_tasks),
             ("outbox", self._outbox.close),
             ("redis", self._redis.aclose),
+            ("tracing", lambda: asyncio.to_thread(self._tracer.close)),
             ("probes", self._probes.stop),
         ]
         for name, step in steps:
@@ -209,7 +224,7 @@ def stream_settings(config: Config, names: TopicNames, connection: KafkaConnecti
         connection=connection, group=f"{kafka.group}-{SHADOW}" if config.shadow else kafka.group,
         logical=names.accounts(), session_timeout_ms=kafka.session_timeout_ms,
         heartbeat_interval_ms=kafka.heartbeat_interval_ms, rebalance_timeout_ms=kafka.rebalance_timeout_ms,
-        fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+        fetch_max_wait_ms=kafka.fetch_max_wait_ms, trace_context=config.tracing.enabled,
         group_instance_id=config.worker.instance if config.worker.static_membership else None,
     )  # fmt: skip
 
@@ -247,6 +262,21 @@ def table_settings(config: Config, settings: Settings) -> TableSettings:
     key = read_secret(config.redis.row_key_file)
     prefix = f"{config.redis.prefix}{SHADOW}:" if config.shadow else config.redis.prefix
     return TableSettings(prefix, settings_id(settings), key.encode() if key is not None else DEFAULT_KEY)
+
+
+def tracer(config: Config) -> Tracer:
+    """OpenTelemetry if it is switched on.
+
+    Raises:
+        Misconfigured: it is switched on and not installed.
+    """
+    if not config.tracing.enabled:
+        return NoTracing()
+    try:
+        from services.adapters.otel import exporting
+    except ImportError as error:
+        raise Misconfigured(f"tracing.enabled needs OpenTelemetry: pip install 'ringfence[otel]' ({error})") from error
+    return exporting(config.worker.instance, config.tracing.endpoint)
 
 
 def settings_id(settings: Settings) -> str:

@@ -224,6 +224,13 @@ class LogSection(Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class TracingSection(Section):
+    """OpenTelemetry, extra `otel`. What is not said here is read from its own OTEL_ variables: sampler, headers, resource."""
+
+    enabled: bool = False
+    endpoint: str | None = None  # of the collector, OTLP over HTTP; None: OTEL_EXPORTER_OTLP_ENDPOINT
+
+
 class Config(BaseSettings):
     """All of it."""
 
@@ -242,6 +249,7 @@ class Config(BaseSettings):
     risk: RiskSection = RiskSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
     shadow: bool = False
 
     @classmethod

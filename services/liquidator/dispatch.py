@@ -10,7 +10,7 @@ from services.adapters.ports import Clock, Headers, Logger, Meter, Outgoing
 from services.adapters.tracing import Arrived
 from services.contracts.codec import encode
 from services.contracts.journal import JOURNAL
-from services.contracts.messages import Claim, Order
+from services.contracts.messages import Claim, Default, Order
 from services.contracts.records import Record
 from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS, BY_NAME, SHADOW_ORDERS
 from services.engine.effects import Alarm, Cause, DeadLetter, Effect, Emit
@@ -131,13 +131,18 @@ class Dispatch:
         outgoing = self._outgoing(effect.topic, effect.partition, effect.key, encode(message))
         if isinstance(message, Order):
             assert shard is not None, "an order of a shard that is not ours"
-            self._meter.order(message.trigger, message.stage)
             cause = self._arrived(effect.cause, arrival)
+            now_ms = self._clock.now_ms()
+            due_ms = now_ms if cause.timestamp_ms is None else cause.timestamp_ms  # what time made due is counted from now
+            self._meter.order(message.trigger, message.stage, max(0, now_ms - due_ms) / 1000)
             if context := self._orders.decided(message, cause):
                 outgoing = replace(outgoing, headers=(*outgoing.headers, *context))
-            self._put(Kind.ORDER, shard, message.order_id, outgoing, cause.timestamp_ms)
+            self._put(Kind.ORDER, shard, message.order_id, outgoing, due_ms)
             shard.outstanding[message.order_id] = (self._number, self._clock.monotonic())
-        elif not self._names.shadow:
+            return
+        if isinstance(message, Default):
+            self._meter.deficit(message.asset, float(message.deficit))
+        if not self._names.shadow:
             self._put(Kind.OTHER, shard, "", outgoing)
 
     def _arrived(self, cause: Cause, arrival: Arrival | None) -> Arrived:

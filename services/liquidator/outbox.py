@@ -63,6 +63,16 @@ class Outbox:
         self.on_acked: Callable[[Item, int], None] = lambda *_: None
         self.on_lost: Callable[[frozenset[int]], None] = lambda _: None
 
+    @property
+    def queued(self) -> int:
+        """Items that wait to be handed to the producer."""
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Items handed over and not acknowledged."""
+        return len(self._in_flight)
+
     def put(self, item: Item) -> None:
         """Send after everything that was put before."""
         self._queue.append(item)

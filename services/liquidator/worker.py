@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -74,7 +75,8 @@ class Worker:
         self.alarms = Alarms(clock, log, meter)
         self._orders = orders if orders is not None else OrderWatch(clock, NoTracing())
         self.broadcast_ready = asyncio.Event()
-        self.newest_price_ms: int | None = None
+        self.newest_ms: dict[str, int] = {}  # broadcast topic -> broker time of its newest folded record
+        self.last_pass = clock.monotonic()
         self._tasks: dict[int, set[asyncio.Task[None]]] = {}
         self._last_beat = clock.monotonic()
         self._last_timer_ms = 0
@@ -261,17 +263,18 @@ class Worker:
             self._dispatch.carry_out(self._engine.apply_batch(references), Arrival(references, arrived))
         if not prices:
             return
-        self.newest_price_ms = max(self.newest_price_ms or 0, prices[-1].timestamp_ms)
         if (
             not self.broadcast_ready.is_set()
             or self._clock.now_ms() - prices[0].timestamp_ms > self._settings.conflate_after_ms
         ):
             self._timer(self._clock.now_ms())
             self._dispatch.carry_out(self._engine.fold_prices(prices), Arrival(prices, arrived))
+            self._evaluated(prices)
             return
         for first in range(0, len(prices), CHUNK):
             chunk = prices[first : first + CHUNK]
             self._dispatch.carry_out(self._engine.apply_batch(chunk), Arrival(chunk, arrived))
+            self._evaluated(chunk)
             if first + CHUNK < len(prices):
                 await asyncio.sleep(0)
 
@@ -279,8 +282,22 @@ class Worker:
         counts: dict[str, int] = {}
         for record in records:
             counts[record.topic] = counts.get(record.topic, 0) + 1
+            self.newest_ms[record.topic] = max(record.timestamp_ms, self.newest_ms.get(record.topic, 0))
         for topic, count in counts.items():
             self._meter.records(topic, count)
+
+    def _evaluated(self, prices: Sequence[Record]) -> None:
+        """Count how long after the broker had them these marks were evaluated; not what was read to catch up at the start."""
+        if not self.broadcast_ready.is_set():
+            return
+        now_ms = self._clock.now_ms()
+        for timestamp_ms, count in Counter(record.timestamp_ms for record in prices).items():
+            self._meter.evaluated(max(0, now_ms - timestamp_ms) / 1000, count)
+
+    @property
+    def newest_price_ms(self) -> int | None:
+        """Broker time of the newest folded price record; None before the first."""
+        return self.newest_ms.get(PRICES)
 
     # -- what was sent -----------------------------------------------------------------------------------------------------
 
@@ -314,7 +331,9 @@ class Worker:
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
+            due = self._clock.monotonic() + TICK_S
             await self._clock.sleep(TICK_S)
+            self._meter.loop_delay(max(0.0, self._clock.monotonic() - due))
             self.tick()
 
     def tick(self) -> None:
@@ -331,6 +350,7 @@ class Worker:
     def _timer(self, now_ms: int) -> None:
         self._last_timer_ms = now_ms
         self._dispatch.carry_out(self._engine.timer(now_ms))
+        self.last_pass = self._clock.monotonic()
 
     def _watch_lag(self, shard: Shard, now_ms: int) -> None:
         """Shut the gate while an account record waits for too long, or the broker is silent about whether one does."""

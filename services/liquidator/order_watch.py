@@ -1,0 +1,53 @@
+"""What became of the newest orders, for `/statusz`; and the tracing of all of them, where that is switched on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from services.adapters.ports import Clock, Headers
+from services.adapters.tracing import Arrived, Tracer
+from services.contracts.messages import Order
+from services.contracts.status import ORDERS_SHOWN, OrderStatus
+
+
+class OrderWatch:
+    """Told of every order when it is decided, acknowledged, or when its fate became unknown."""
+
+    def __init__(self, clock: Clock, tracer: Tracer) -> None:
+        self._clock = clock
+        self._tracer = tracer
+        self._newest: OrderedDict[str, OrderStatus] = OrderedDict()
+        self.decided_count = 0
+
+    def decided(self, order: Order, cause: Arrived) -> Headers:
+        """The order is about to be queued; the answer are headers that carry the trace's context to its consumers."""
+        self.decided_count += 1
+        self._newest.pop(order.order_id, None)  # sent again: the newest word counts
+        self._newest[order.order_id] = OrderStatus(
+            order_id=order.order_id, account=order.account, bucket=order.bucket, instrument=order.instrument,
+            side=order.side, quantity=order.quantity, limit_price=order.limit_price, stage=order.stage,
+            trigger=order.trigger, attempt=order.attempt, decided_ms=self._clock.now_ms(), caused_ms=cause.timestamp_ms,
+        )  # fmt: skip
+        if len(self._newest) > ORDERS_SHOWN:
+            self._newest.popitem(last=False)
+        return self._tracer.decided(order, cause)
+
+    def acknowledged(self, order_id: str, offset: int) -> None:
+        """The broker has it at `offset`."""
+        shown = self._newest.get(order_id)
+        if shown is not None:
+            now_ms = self._clock.now_ms()
+            self._newest[order_id] = structs.replace(shown, acknowledged_ms=now_ms, offset=offset)
+        self._tracer.acknowledged(order_id, offset)
+
+    def unknown(self, order_ids: Iterable[str]) -> None:
+        """Neither acknowledged nor refused: a new claim settles it."""
+        for order_id in order_ids:
+            self._tracer.unknown(order_id)
+
+    def newest(self) -> list[OrderStatus]:
+        """Newest first."""
+        return list(reversed(self._newest.values()))
