@@ -1,24 +1,32 @@
-"""Prometheus metrics of a worker. Counters are fed a batch at a time; gauges are read when somebody asks."""
+"""Prometheus metrics of a process, as the catalogue names them. Counters are fed a batch at a time; gauges are read when asked for."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+from services.adapters.latency import Latency
+from services.adapters.metric_catalogue import BY_NAME, PREFIX
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One gauge as it is now: label values, in the order of `labels`, to value."""
+    """One gauge or counter of the catalogue as it is now: label values, in the order of its labels, to value."""
 
     name: str
-    text: str
-    labels: Sequence[str]
     values: Mapping[Sequence[str], float]
 
 
@@ -28,35 +36,42 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there; drops a series a counter that nobody reads
         self.registry = CollectorRegistry()
-        # Counters: prometheus-client appends `_total`.
-        self._records = self._counter("records", "Records folded", "topic")
-        self._refused = self._counter("refused_records", "Records refused, sent whole to dead-letters", "reason")
-        self._alarms = self._counter("alarms", "Alarms by name", "name")
-        self._orders = self._counter("orders", "Liquidation orders decided", "trigger", "stage")
-        self._events = self._counter("worker_events", "What should be rare: holes, reloads, unknown sends", "event")
-        self._gate = self._gauge("gate_open", "1 while the shard may decide", "partition")
-        self._reasons = self._gauge(
-            "gate_shut_reason", "1 while this reason keeps the gate shut", "partition", "reason"
-        )
-        self._decide = self._histogram(
-            "decision_seconds", "From the arrival of a batch to its last effect being queued"
-        )
-        self._order = self._histogram(
-            "order_seconds", "From the broker's time of the causing record to the order's acknowledgement"
-        )
-        self._flush = self._histogram("flush_seconds", "Duration of storing a shard")
-        self._rows = self._counter("flushed_rows", "Rows stored", "partition")
-        self._gap = self._histogram("loop_gap_seconds", "Pauses of the process that made it read the orders again")
+        ProcessCollector(registry=self.registry)
+        self._gauge("build_info").labels(version("ringfence"), platform.python_version()).set(1)
+        self._records = self._counter("records")
+        self._refused = self._counter("refused_records")
+        self._alarms = self._counter("alarms")
+        self._orders = self._counter("orders")
+        self._deficit = self._counter("deficit")
+        self._events = self._counter("worker_events")
+        self._gate = self._gauge("gate_open")
+        self._reasons = self._gauge("gate_shut_reason")
+        self._evaluation = self._latency("mark_evaluation_seconds")
+        self._decide = self._latency("decision_seconds")
+        self._order_decision = self._latency("order_decision_seconds")
+        self._order_ack = self._latency("order_ack_seconds")
+        self._flush = self._latency("flush_seconds")
+        self._rows = self._counter("flushed_rows")
+        self._gap = self._latency("loop_gap_seconds")
+        self._delay = self._latency("loop_delay_seconds")
         self._shown: dict[int, frozenset[str]] = {}
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"ringfence_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str) -> Counter:
+        entry = BY_NAME[name]
+        counter = Counter(f"{PREFIX}{name}", entry.text, entry.labels, registry=self.registry)
+        for values in entry.combinations() if entry.labels else ():
+            counter.labels(*values)
+        return counter
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"ringfence_{name}", text, labels, registry=self.registry)
+    def _gauge(self, name: str) -> Gauge:
+        entry = BY_NAME[name]
+        return Gauge(f"{PREFIX}{name}", entry.text, entry.labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(f"ringfence_{name}", text, buckets=LATENCY_BUCKETS, registry=self.registry)
+    def _latency(self, name: str) -> Latency:
+        entry = BY_NAME[name]
+        latency = Latency(f"{PREFIX}{name}", entry.text, entry.times)
+        self.registry.register(latency)
+        return latency
 
     def records(self, topic: str, count: int) -> None:
         self._records.labels(topic).inc(count)
@@ -67,14 +82,21 @@ class Metrics:
     def alarm(self, name: str) -> None:
         self._alarms.labels(name).inc()
 
-    def order(self, trigger: str, stage: str) -> None:
+    def order(self, trigger: str, stage: str, seconds: float) -> None:
         self._orders.labels(trigger, stage).inc()
+        self._order_decision.observe(seconds)
+
+    def deficit(self, asset: str, amount: float) -> None:
+        self._deficit.labels(asset).inc(amount)
+
+    def evaluated(self, seconds: float, marks: int) -> None:
+        self._evaluation.observe(seconds, marks)
 
     def decided(self, seconds: float) -> None:
         self._decide.observe(seconds)
 
     def acked(self, seconds: float) -> None:
-        self._order.observe(seconds)
+        self._order_ack.observe(seconds)
 
     def gate(self, partition: int, reasons: frozenset[str]) -> None:
         self._gate.labels(partition).set(not reasons)
@@ -96,19 +118,22 @@ class Metrics:
     def loop_gap(self, seconds: float) -> None:
         self._gap.observe(seconds)
 
+    def loop_delay(self, seconds: float) -> None:
+        self._delay.observe(seconds)
+
     def event(self, name: str) -> None:
         self._events.labels(name).inc()
 
     def add_gauges(self, read: Callable[[], Iterable[Reading]]) -> None:
-        """Gauges that are computed when asked for."""
-        self.registry.register(_Gauges(read))
+        """What is computed when asked for."""
+        self.registry.register(_Readings(read))
 
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
 
 
-class _Gauges(Collector):
+class _Readings(Collector):
     def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
         self._read = read
 
@@ -117,7 +142,9 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for reading in self._read():
-            family = GaugeMetricFamily(f"ringfence_{reading.name}", reading.text, labels=reading.labels)
+            entry = BY_NAME[reading.name]
+            make = CounterMetricFamily if entry.kind == "counter" else GaugeMetricFamily
+            family = make(f"{PREFIX}{entry.name}", entry.text, labels=entry.labels)
             for key, value in reading.values.items():
                 family.add_metric(key, value)
             yield family

@@ -1,6 +1,6 @@
 """Which buckets a price can have changed: the interface that the full scan and the certificate index share."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from services.engine.context import BucketKey
@@ -21,7 +21,7 @@ class Search(Protocol):
     def moved(self, price_id: str) -> Iterable[BucketKey]:
         """Buckets whose status or decision the new state of `price_id` may change; others it provably cannot."""
 
-    def holders(self, price_id: str) -> Iterable[BucketKey]:
+    def holders(self, price_id: str) -> Collection[BucketKey]:
         """All buckets that depend on `price_id`."""
 
 
@@ -56,5 +56,5 @@ class FullScan:
     def moved(self, price_id: str) -> Iterable[BucketKey]:
         return self.holders(price_id)
 
-    def holders(self, price_id: str) -> Iterable[BucketKey]:
+    def holders(self, price_id: str) -> Collection[BucketKey]:
         return self._holders.get(price_id, ())

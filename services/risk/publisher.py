@@ -25,7 +25,6 @@ RISK_TOPIC: Final = "risk-parameters"
 READS: Final = ("instruments", RISK_TOPIC, "prices")
 PAUSE_S: Final = 1.0  # after a failed term, while still elected
 STEP_TIMEOUT_S: Final = 5.0
-INSTRUMENT: Final = ("instrument",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,26 +166,14 @@ class Publisher:
 
     def readings(self) -> Iterable[Reading]:
         """The gauges: what is in force, and how it fared."""
-        yield Reading("risk_elected", "1 while this process publishes", (), {(): float(self.term is not None)})
+        yield Reading("risk_elected", {(): float(self.term is not None)})
         if self.term is None:
             return
         tracks, tests = self.term.fold.tracks, self.term.fold.backtests
-        yield Reading(
-            "risk_multiplier", "Margin multiplier as last published", INSTRUMENT,
-            {(name,): track.multiplier / ONE for name, track in tracks.items()},
-        )  # fmt: skip
-        yield Reading(
-            "risk_variance", "EWMA variance of log returns per second", INSTRUMENT,
-            {(name,): track.variance / ONE for name, track in tracks.items()},
-        )  # fmt: skip
-        yield Reading(
-            "risk_backtest_observations", "Close-out windows since the term began", INSTRUMENT,
-            {(name,): test.observations for name, test in tests.items()},
-        )  # fmt: skip
-        yield Reading(
-            "risk_backtest_breaches", "Windows whose move exceeded the margin", INSTRUMENT,
-            {(name,): test.breaches for name, test in tests.items()},
-        )  # fmt: skip
+        yield Reading("risk_multiplier", {(name,): track.multiplier / ONE for name, track in tracks.items()})
+        yield Reading("risk_variance", {(name,): track.variance / ONE for name, track in tracks.items()})
+        yield Reading("risk_backtest_observations", {(name,): test.observations for name, test in tests.items()})
+        yield Reading("risk_backtest_breaches", {(name,): test.breaches for name, test in tests.items()})
 
 
 async def _first(*waits: Awaitable[Any]) -> int:
