@@ -100,7 +100,7 @@ def bucket_line(account: str, bucket: str, row: "BucketRow") -> dict[str, Any]:
         "balances": _amounts(row.balances),
         "locked": _amounts(row.locked),
         "positions": [_position(key, *held) for key, held in sorted(row.positions.items())],
-        "open_orders": [_order(order_id, order) for order_id, order in sorted(row.orders.items())],
+        "open_orders": [_order(order_id, order) for order_id, order in sorted(row.orders.items()) if _can_act(order)],
         "attempts": dict(sorted(row.attempts.items())),
         "doubts": sorted(f"{doubt.name} at {doubt.topic} {doubt.offset}" for doubt in row.doubts.values()),
     }
@@ -123,6 +123,11 @@ def _position(key: str, quantity: str, open_cost: str) -> dict[str, str]:
         "quantity": to_text(int(quantity)),
         "open_cost": to_text(int(open_cost), COST_PLACES),
     }
+
+
+def _can_act(row: "OrderRow") -> bool:
+    """Rows also keep orders that are over until their distress ends; those have no content to send again."""
+    return row.content is not None or not row.confirmed
 
 
 def _order(order_id: str, row: "OrderRow") -> dict[str, Any]:

@@ -85,17 +85,12 @@ def fold_event(context: Context, account: Account, bucket: Bucket, event: OrderE
             event.order_id, event.instrument, "net", "sell", 0, 0, "partial", event.attempt, event.ts_ms, event.ts_ms
         )
         note_attempt(bucket, event.instrument, event.attempt)
+    was_promised = order.terminal and order.reserved
     order.reported = max(order.reported, 0 if event.filled_quantity is None else parse(event.filled_quantity))
-    if event.status in TERMINAL and not order.terminal:
-        order.terminal = True
-        if order.reserved:
-            context.timers.at(
-                context.now_of(account) + context.settings.account_gap_ms,
-                "reserve",
-                account.account,
-                bucket.name,
-                order.order_id,
-            )
+    order.terminal = order.terminal or event.status in TERMINAL
+    if order.terminal and order.reserved and not was_promised:
+        due_ms = context.now_of(account) + context.settings.account_gap_ms
+        context.timers.at(due_ms, "reserve", account.account, bucket.name, order.order_id)
     settle(bucket, order)
 
 
@@ -127,14 +122,23 @@ def earlier_orders(bucket: Bucket, instrument: str) -> int:
 
 
 def settle(bucket: Bucket, order: OpenOrder) -> None:
-    """Forget an issued order that reserves nothing and is over: by a terminal event, or because all of it was filled."""
-    if order.confirmed and not order.reserved and (order.terminal or order.filled):
-        bucket.orders.pop(order.order_id, None)
+    """An order that is over is kept until its distress ends: a fill that comes late must find what it belongs to."""
+    if order.is_over:
+        order.content = None  # it is not sent again
         if order.filled >= order.quantity:
             tries = bucket.tries.get(order.instrument, [])
             bucket.tries[order.instrument] = [each for each in tries if each[0] > order.attempt]
     if not order.reserved:
         bucket.doubts.pop(f"order:{order.order_id}", None)
+
+
+def end_distress(bucket: Bucket) -> None:
+    """Forget the orders that are over, how many there were, and that a deficit was fixed."""
+    if bucket.tries:
+        bucket.tries = {}
+    if bucket.orders:
+        bucket.orders = {name: order for name, order in bucket.orders.items() if not order.is_over}
+    bucket.defaulted = False
 
 
 def doubt_unfilled_reserve(context: Context, account: Account, bucket: Bucket, order_id: str) -> None:

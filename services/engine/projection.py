@@ -11,7 +11,7 @@ from services.engine.worth import E36, Holdings, divides
 def project(bucket: Bucket, market: Market) -> Holdings:
     """What `bucket` will hold if every open order fills. The taker fee is paid; the real bucket is not touched."""
     open_orders = sorted(
-        (order for order in bucket.orders.values() if order.reserved and order.stage != "convert"),
+        (order for order in bucket.orders.values() if order.is_open and order.reserved and order.stage != "convert"),
         key=lambda order: (order.instrument, order.attempt),
     )
     if not open_orders:

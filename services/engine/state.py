@@ -37,8 +37,13 @@ class OpenOrder(Struct):
 
     @property
     def is_open(self) -> bool:
-        """Whether the order itself is known, and not only a fill or an event that speaks of it."""
-        return self.quantity > 0
+        """Whether the order itself is known, and not only a fill or an event that speaks of it, and is not over."""
+        return self.quantity > 0 and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Issued, reserving nothing, and ended: by a terminal event, or because all of it was filled."""
+        return self.confirmed and not self.reserved and (self.terminal or self.filled > 0)
 
     @property
     def is_recorded(self) -> bool:

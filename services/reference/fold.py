@@ -7,7 +7,7 @@ from services.contracts.messages import Account, AccountStatement, Fill, Order, 
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.reference.ledger import Ledger, add, apply_fill, apply_transfer, cash_beside_futures
-from services.reference.lifecycle import TERMINAL
+from services.reference.lifecycle import TERMINAL, promised
 from services.reference.rounding import ceil_e18, exact
 from services.reference.state import MAIN, AccountBook, Bucket, Distress, Doubt, OrderState, World
 
@@ -148,11 +148,15 @@ def fold_order_event(world: World, book: AccountBook, event: OrderEvent) -> None
     """Monotone: the largest filled quantity, terminal once terminal. It may come before its order is read."""
     bucket = book.bucket(event.bucket)
     bucket.attempts[event.instrument] = max(bucket.attempts.get(event.instrument, 0), event.attempt)
-    state = bucket.orders.setdefault(event.order_id, OrderState())
+    if event.order_id in bucket.forgotten:
+        return
+    state, filled = bucket.orders.setdefault(event.order_id, OrderState()), book.filled.get(event.order_id, Fraction(0))
+    was_complete = not promised(state, filled)
     if event.filled_quantity is not None:
         state.reported = max(state.reported, exact(event.filled_quantity))
-    if event.status in TERMINAL and not state.is_terminal:
-        state.terminal_since_ms = world.now_ms(book)
+    state.is_terminal = state.is_terminal or event.status in TERMINAL
+    if was_complete and promised(state, filled):
+        state.promised_ms = world.now_ms(book)
 
 
 def fold_order(world: World, book: AccountBook, order: Order) -> bool:
@@ -161,6 +165,8 @@ def fold_order(world: World, book: AccountBook, order: Order) -> bool:
         return False
     bucket = book.bucket(order.bucket)
     bucket.attempts[order.instrument] = max(bucket.attempts.get(order.instrument, 0), order.attempt)
+    if order.order_id in bucket.forgotten:
+        return False
     issue(world, bucket, order)
     bucket.orders[order.order_id].confirmed = True
     return True

@@ -22,19 +22,33 @@ NOT_A_RECOVERY: Final = frozenset({"liquidating", "bankrupt", "dirty", "incomple
 
 def reserve(state: OrderState, filled: Fraction) -> Fraction:
     """What may still fill: the quantity less its fills; after a terminal event what that says was filled less its fills."""
-    if state.order is None:
-        return Fraction(0)
-    if not state.is_terminal:
-        return max(Fraction(0), exact(state.order.quantity) - filled)
-    if state.order.stage == "convert":
-        return Fraction(0)  # a conversion comes back as transfers, which carry no order id
-    return max(Fraction(0), state.reported - filled)
+    if state.is_terminal:
+        return promised(state, filled)
+    return Fraction(0) if state.order is None else max(Fraction(0), exact(state.order.quantity) - filled)
+
+
+def promised(state: OrderState, filled: Fraction) -> Fraction:
+    """What a terminal event says was filled and nobody has seen; a conversion comes back as transfers, which carry no order id."""
+    is_conversion = state.order is not None and state.order.stage == "convert"
+    return max(Fraction(0), state.reported - filled) if state.is_terminal and not is_conversion else Fraction(0)
 
 
 def is_open(state: OrderState, filled: Fraction) -> bool:
-    """Over is an order of which nothing is reserved any more: after a terminal event, or because all of it was filled."""
-    is_over = reserve(state, filled) == 0 and (state.is_terminal or filled > 0)
-    return state.order is not None and not is_over
+    """Known and not over."""
+    return state.order is not None and not is_over(state, filled)
+
+
+def is_over(state: OrderState, filled: Fraction) -> bool:
+    """Read back, and nothing of it can come any more."""
+    return state.confirmed and reserve(state, filled) == 0 and (state.is_terminal or filled > 0)
+
+
+def end_distress(book: AccountBook, bucket: Bucket) -> None:
+    """The orders of it that are over are forgotten: whatever is read of them later is no order of ours."""
+    over = {name for name, state in bucket.orders.items() if is_over(state, book.filled.get(name, Fraction(0)))}
+    bucket.orders = {name: state for name, state in bucket.orders.items() if name not in over}
+    bucket.forgotten |= over
+    bucket.distress = None
 
 
 def open_orders(book: AccountBook, bucket: Bucket) -> list[tuple[Order, Fraction]]:

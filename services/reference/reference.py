@@ -1,6 +1,7 @@
 """The reference: the engine's interface, every bucket valued plainly after every record."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from msgspec.structs import replace
 
@@ -30,7 +31,7 @@ from services.reference.curves import plain
 from services.reference.decisions import Round, may_decide, urgency
 from services.reference.describe import hash_of, state_message, view_of
 from services.reference.holdings import PortfolioValuator, Valuation
-from services.reference.lifecycle import NOT_A_RECOVERY, Condition, open_orders, status_of
+from services.reference.lifecycle import NOT_A_RECOVERY, Condition, end_distress, is_open, open_orders, status_of
 from services.reference.outlook import Outlook, outlook, value_of
 from services.reference.rounding import required
 from services.reference.state import AccountBook, Bucket, Doubt, World
@@ -247,8 +248,9 @@ class Reference:
             halted = self._world.is_halted("all", "*", now_ms) or self._world.is_halted("account", book.account, now_ms)
             if halted or not self._world.gate_is_open(book.account):
                 continue
-            for _, state in sorted(bucket.orders.items()):
-                if state.order is None or state.is_terminal or now_ms < state.resend_at_ms:
+            for name, state in sorted(bucket.orders.items()):
+                is_due = is_open(state, book.filled.get(name, Fraction(0))) and now_ms >= state.resend_at_ms
+                if state.order is None or state.is_terminal or not is_due:
                     continue
                 state.resent += 1
                 state.resend_at_ms = now_ms + (settings.order_ttl_ms + settings.clock_skew_ms) * 2**state.resent
@@ -306,7 +308,7 @@ class Reference:
         )
         previous, bucket.status = bucket.status, status_of(bucket.status, condition, self._world.settings)
         if bucket.status not in NOT_A_RECOVERY:
-            bucket.distress = None
+            end_distress(book, bucket)
         if bucket.status == previous:
             return []
         effects: list[Effect] = []

@@ -23,13 +23,10 @@ class OrderState:
     order: Order | None = None
     confirmed: bool = False  # read back from the topic
     reported: Fraction = Fraction(0)  # the largest cumulative filled quantity of its events
-    terminal_since_ms: int | None = None
+    is_terminal: bool = False
+    promised_ms: int | None = None  # since when fills that a terminal event reported are missing
     resend_at_ms: int = 0
     resent: int = 0
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.terminal_since_ms is not None
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class Bucket:
     status: str = "closed"
     attempts: dict[str, int] = field(default_factory=dict)
     orders: dict[str, OrderState] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)  # ids of orders that were over when their distress ended
     doubts: list[Doubt] = field(default_factory=list)
     distress: Distress | None = None
 

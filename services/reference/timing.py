@@ -8,7 +8,7 @@ from services.engine.effects import AlarmName
 from services.reference import prices
 from services.reference.fold import unpark
 from services.reference.ledger import Ledger
-from services.reference.lifecycle import is_open, reserve
+from services.reference.lifecycle import is_open, promised
 from services.reference.state import AccountBook, Bucket, Doubt, OrderState, World
 
 AccountAlarm = tuple[AlarmName, AccountBook, str, str]
@@ -72,9 +72,9 @@ def watch_reserves(world: World, book: AccountBook, bucket: Bucket) -> list[Acco
 
 
 def _reserve_due_ms(world: World, book: AccountBook, order_id: str, state: OrderState) -> int | None:
-    if state.terminal_since_ms is None or reserve(state, book.filled.get(order_id, Fraction(0))) == 0:
+    if state.promised_ms is None or not promised(state, book.filled.get(order_id, Fraction(0))):
         return None
-    return state.terminal_since_ms + world.settings.account_gap_ms
+    return state.promised_ms + world.settings.account_gap_ms
 
 
 def due_times(world: World) -> Iterator[int]:

@@ -114,6 +114,42 @@ def test_a_filled_order_starts_the_count_anew() -> None:
     assert {order.stage for order in script.orders} == {"partial"}
 
 
+LATE: dict[str, Callable[[Script], Script]] = {
+    "fill": lambda script: script.filled(order=script.orders[0]),
+    "filled": lambda script: script.answer("filled", order=script.orders[0]),
+    "expired": lambda script: script.answer("expired", order=script.orders[0]),
+}
+
+
+@pytest.mark.parametrize("arrival", list(itertools.permutations(LATE)), ids=" ".join)
+def test_a_venue_that_says_expired_and_filled_is_believed_to_have_filled(arrival: tuple[str, ...]) -> None:
+    """0.064 is sold, however the records arrive, and counts as progress: what the next order asks for is that of a first attempt."""
+    script = Script().under().mark("905")
+    for name in arrival:
+        LATE[name](script)
+    assert script.view().positions[0].quantity == "0.936"
+    script.wait(10).answer("expired").mark("905").check_reference()
+    first, last = script.orders[0], script.orders[-1]
+    assert (first.attempt, last.position_quantity) == (1, "0.936")
+    assert not script.bucket().doubts
+
+
+@pytest.mark.parametrize(("late", "stage"), [("0.064", "partial"), ("0.01", "takeover")])
+def test_a_late_fill_of_an_expired_order_is_progress_only_if_it_was_all_of_it(late: str, stage: str) -> None:
+    """Two orders expired, which are all the chances there are; then fills of the first come: all of it, or a part."""
+    script = Script(max_attempts=2).under().mark("908").wait(10).answer("expired").wait(10)
+    script.filled(late, order=script.orders[0]).mark("902").wait(10).answer("expired").check_reference()
+    assert [(order.attempt, order.stage) for order in script.orders] == [(1, "partial"), (2, "partial"), (3, stage)]
+
+
+def test_what_comes_of_an_order_after_its_distress_moves_the_ledger_only() -> None:
+    """The order expired and the mark rose: healthy again, all forgotten. Its fill of the day after is a fill, and no order is open."""
+    script = Script().under().wait(10).mark("1000").answer("expired").check_effects("liquidating -> healthy")
+    script.wait(60_000).filled().answer("filled").wait(60_000).check_nothing().check_reference()
+    assert script.view().positions[0].quantity == "0.936"
+    assert not any(order.is_open for order in script.bucket().orders.values())
+
+
 def test_an_order_that_hangs_too_long_leads_to_a_takeover() -> None:
     """30 s after the first order of the distress without a fill, however few the attempts."""
     script = Script().under().wait(29_999).answer("expired")
