@@ -1,74 +1,58 @@
-"""Recordings: records of topics in a JSON Lines file, plain or compressed (gzip, zstd), or on standard input.
+"""Recordings, whatever they are kept in: everything that reads events offline takes them from here.
 
-A line is `{"topic","partition","offset","timestamp_ms","key","value"}`. `topic` and `value` are required. In a hand-written
-file `partition` may be missing (0), `offset` (counted per topic and partition), `timestamp_ms` (the value's own `ts_ms`, else 0)
-and `key`. A `value` that is a JSON object is handed on byte for byte; one that is a string holds the raw text of a record
-that may not be JSON at all: such input must reach the engine to be refused there.
+- A folder of Parquet files with its manifest (`recordings_folder`), in the one order of `recordings_merge`.
+- A range of topics still in Kafka, `kafka://…` (`recordings_kafka`), in the same order.
+- JSON Lines, plain, gzip or zstd, a file or standard input (`recordings_lines`), in the order of the file.
+
+Memory does not grow with the length. A recording is checked before its first record is handed out: a bad one has no effect.
 """
 
 import sys
 import tempfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, Protocol, Self
+from typing import IO, Final, Protocol, Self, TypeVar
 
-import msgspec
-import zstandard
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
-
-from services.contracts.messages import LAST_TS_MS
+from services.adapters.recordings_errors import RecordingError
+from services.adapters.recordings_folder import Folder
+from services.adapters.recordings_kafka import SCHEME, Connect, KafkaRange, plain_connection
+from services.adapters.recordings_lines import read_file, read_rows, read_stream, system_errors
+from services.adapters.recordings_manifest import Manifest
+from services.adapters.recordings_rows import Row
 from services.contracts.records import Record
 
-MAX_LINE: Final = 4 * 1024 * 1024  # a record is at most 64 KiB; refused ones may be larger
+__all__ = ["Recording", "RecordingError", "read_file"]
+
 STANDARD_INPUT: Final = "-"
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK: Final = 64 * 1024
-# Four bytes of zstd may stand for 128 KiB, and a decompressor gives all that a piece holds at once: small pieces bound memory.
-_PACKED_CHUNK: Final = 2 * 1024
 
-_Place = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_Time = Annotated[int, Meta(ge=0, le=LAST_TS_MS)]
+Item = TypeVar("Item")
 
 
-class RecordingError(ValueError):
-    """The recording cannot be read; the message names the file, the line where there is one, and what is wrong."""
-
-
-class _Line(Struct):
-    topic: str
-    value: Raw
-    partition: _Place | None = None
-    offset: _Place | None = None
-    timestamp_ms: _Time | None = None
-    key: str | None = None
-
-
-class _Timed(Struct):
-    ts_ms: Any | UnsetType = UNSET
-
-
-class _Decompressor(Protocol):
-    """What gzip and zstd share: one member (frame) from its first byte until `eof`; what follows is `unused_data`."""
+class Source(Protocol):
+    """One kind of recording."""
 
     @property
-    def eof(self) -> bool: ...
+    def manifest(self) -> Manifest | None: ...
     @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes) -> bytes: ...
-
-
-_lines: Final = msgspec.json.Decoder(_Line)
-_times: Final = msgspec.json.Decoder(_Timed)
+    def topics(self) -> frozenset[str]: ...
+    def check(self) -> None: ...
+    def records(self) -> Iterator[Record]: ...
+    def rows(self) -> Iterator[Row]: ...
 
 
 class Recording:
-    """A recording that can be read more than once, while its block lasts: standard input is kept in an unnamed temporary file."""
+    """A recording that can be read more than once, while its block lasts: standard input is kept in an unnamed temporary file.
 
-    def __init__(self, path: str) -> None:
+    `connect` makes the connection for the brokers that a `kafka://` path names. Everything here raises `RecordingError`, and
+    `Unreachable` where a path names brokers that do not answer.
+    """
+
+    def __init__(self, path: str, connect: Connect = plain_connection) -> None:
         self.name = "standard input" if path == STANDARD_INPUT else path
         self._path = path
+        self._connect = connect
+        self._source: Source | None = None
         self._spool: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -78,129 +62,81 @@ class Recording:
         if self._spool is not None:
             self._spool.close()
 
+    @property
+    def manifest(self) -> Manifest | None:
+        """Of a folder: where it was recorded and how; else None."""
+        return self._checked().manifest
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Those that it holds records of."""
+        return self._checked().topics
+
+    def check(self) -> None:
+        """Read it once from end to end, or what its manifest says of it, so that nothing is done with a bad one."""
+        self._checked()
+
     def records(self) -> Iterator[Record]:
-        """The records in the order of the file, one at a time. Raises `RecordingError`."""
+        """The records in order, one at a time."""
+        yield from self._checked().records()
+
+    def rows(self) -> Iterator[Row]:
+        """The same with what only Kafka needs to know: headers and null values."""
+        yield from self._checked().rows()
+
+    def _checked(self) -> Source:
+        if self._source is None:
+            source = self._made()
+            source.check()
+            self._source = source
+        return self._source
+
+    def _made(self) -> Source:
+        if self._path.startswith(SCHEME):
+            return KafkaRange(self._path, self._connect)
         if self._path != STANDARD_INPUT:
-            yield from read_file(self._path)
-            return
+            path = Path(self._path)
+            return Folder(path) if path.is_dir() else _Lines(self.name, lambda: path.open("rb"))
         if self._spool is None:
             self._spool = _spooled(sys.stdin.buffer)
-        self._spool.seek(0)
-        yield from read_stream(self._spool, self.name)
+        return _Lines(self.name, self._again)
+
+    def _again(self) -> IO[bytes]:
+        """Standard input from its beginning; closing what is given leaves the copy open."""
+        assert self._spool is not None
+        return open(self._spool.fileno(), "rb", closefd=False)  # a descriptor has no path
 
 
-def read_file(path: str) -> Iterator[Record]:
-    """The records of the file at `path`, streaming. Raises `RecordingError`."""
-    if Path(path).is_dir():
-        raise RecordingError(f"{path}: is a folder; expected a JSON Lines file (plain, .gz or .zst)")
-    with _system_errors(path), Path(path).open("rb") as stream:
-        yield from read_stream(stream, path)
+class _Lines:
+    """JSON Lines that can be opened again."""
 
+    manifest = None
 
-def read_stream(stream: IO[bytes], name: str) -> Iterator[Record]:
-    """The records of an open binary stream; `name` is what errors call it. Raises `RecordingError`."""
-    counted: dict[tuple[str, int], int] = {}
-    for number, line in enumerate(_split(_plain(stream, name), name), 1):
-        if not line.strip():
-            continue
-        try:
-            record = _record(line, counted)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RecordingError(f"{name}:{number}: {error}") from error
-        yield record
+    def __init__(self, name: str, opened: Callable[[], IO[bytes]]) -> None:
+        self._name = name
+        self._opened = opened
+        self.topics: frozenset[str] = frozenset()
 
+    def check(self) -> None:
+        self.topics = frozenset({record.topic for record in self.records()})
 
-def _record(line: bytes, counted: dict[tuple[str, int], int]) -> Record:
-    decoded = _lines.decode(line)
-    value = _value(bytes(decoded.value))
-    partition = decoded.partition or 0
-    place = (decoded.topic, partition)
-    offset = counted.get(place, 0) if decoded.offset is None else decoded.offset
-    counted[place] = offset + 1
-    return Record(
-        topic=decoded.topic,
-        partition=partition,
-        offset=offset,
-        timestamp_ms=_own_time(value) if decoded.timestamp_ms is None else decoded.timestamp_ms,
-        key=None if decoded.key is None else decoded.key.encode(),
-        value=value,
-    )
+    def records(self) -> Iterator[Record]:
+        return self._each(read_stream)
 
+    def rows(self) -> Iterator[Row]:
+        return self._each(read_rows)
 
-def _value(raw: bytes) -> bytes:
-    """The record's bytes: of a string, the text that it holds."""
-    return msgspec.json.decode(raw, type=str).encode() if raw[:1] == b'"' else raw
-
-
-def _own_time(value: bytes) -> int:
-    """`ts_ms` of the value, or 0 where it has none that can be a time."""
-    try:
-        ts_ms = _times.decode(value).ts_ms
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 0
-    return ts_ms if type(ts_ms) is int and 0 <= ts_ms <= LAST_TS_MS else 0
-
-
-def _split(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """Lines without their end; the last one need not have any."""
-    rest, number = b"", 0
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-        number += len(lines)
-        if len(rest) > MAX_LINE:
-            raise RecordingError(f"{name}:{number + 1}: the line is longer than {MAX_LINE} bytes")
-    if rest:
-        yield rest
-
-
-def _plain(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """The uncompressed content, piece by piece; what it is compressed with is told by its first bytes."""
-    head = stream.read(len(_ZSTD))
-    if head.startswith(_GZIP):
-        yield from _unpacked(stream, head, name, "gzip")
-    elif head == _ZSTD:
-        yield from _unpacked(stream, head, name, "zstd")
-    else:
-        yield head
-        while chunk := stream.read(_CHUNK):
-            yield chunk
-
-
-def _unpacked(stream: IO[bytes], head: bytes, name: str, kind: str) -> Iterator[bytes]:
-    unpack, data = _decompressor(kind), head
-    try:
-        while data:
-            while data:
-                if unpack.eof:
-                    unpack = _decompressor(kind)
-                yield unpack.decompress(data)
-                data = unpack.unused_data if unpack.eof else b""
-            data = stream.read(_PACKED_CHUNK)
-    except (zlib.error, zstandard.ZstdError) as error:
-        raise RecordingError(f"{name}: broken {kind} data: {error}") from error
-    if not unpack.eof:
-        raise RecordingError(f"{name}: the {kind} data ends too early: the file is truncated")
-
-
-def _decompressor(kind: str) -> _Decompressor:
-    if kind == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj()
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    def _each(self, read: Callable[[IO[bytes], str], Iterator[Item]]) -> Iterator[Item]:
+        with system_errors(self._name), self._opened() as stream:
+            stream.seek(0)
+            yield from read(stream, self._name)
 
 
 def _spooled(source: IO[bytes]) -> IO[bytes]:
     """The whole of `source` in a temporary file on disk, as it is (compressed input stays compressed)."""
-    with _system_errors("standard input"):
+    with system_errors("standard input"):
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the recording; unnamed, so nothing is left behind
         while chunk := source.read(_CHUNK):
             spool.write(chunk)
+        spool.flush()
     return spool
-
-
-@contextmanager
-def _system_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RecordingError(f"{name}: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from services.adapters import recordings
+from services.adapters import recordings, recordings_lines
 from services.adapters.recordings import Recording, RecordingError, read_file
 from services.contracts.records import Record
 
@@ -177,8 +177,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, form: str) -> None:
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"nowhere: No such file"):
         list(read_file(str(tmp_path / "nowhere")))
-    with pytest.raises(RecordingError, match="is a folder"):
-        list(read_file(str(tmp_path)))
+    with pytest.raises(RecordingError, match="is a folder without manifest.json"), Recording(str(tmp_path)) as recording:
+        list(recording.records())
 
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "MAX_LINE", 1000)
+    monkeypatch.setattr(recordings_lines, "MAX_LINE", 1000)
     path = written(tmp_path, FULL, "x" * 200_000)
     with pytest.raises(RecordingError, match=r":2: the line is longer than 1000 bytes"):
         list(read_file(path))
@@ -196,5 +196,5 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
 
 def test_a_compression_bomb_is_unpacked_in_bounded_pieces() -> None:
     packed = zstandard.ZstdCompressor().compress(b"\n" * 50_000_000)
-    pieces = recordings._plain(io.BytesIO(packed), "bomb")
+    pieces = recordings_lines._plain(io.BytesIO(packed), "bomb")
     assert max(map(len, pieces)) <= 64 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""Topics into recordings, and recordings back into topics."""
