@@ -7,7 +7,7 @@ import typer
 from services.cli.output import ExitCode, flush_json, stop, write_json
 from services.cli.topics import AsJson, ConfigFile
 
-app = typer.Typer(help="Show the configuration in force.", no_args_is_help=True)
+app = typer.Typer(help="Show the configuration in force, and what is measured.", no_args_is_help=True)
 
 Flags = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As if this were given as a flag.")
@@ -45,6 +45,17 @@ def show(config: ConfigFile = None, sets: Flags = None, as_json: AsJson = False)
     for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)
+
+
+@app.command()
+def metrics() -> None:
+    """Print the catalogue of metrics as Markdown: name, type, labels, unit, what it is and what harm it shows.
+
+    Example: ringfence config metrics > deploy/metrics.md
+    """
+    from services.adapters.metric_catalogue import page
+
+    typer.echo(page(), nl=False)
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -42,8 +42,8 @@ class Readings:
             settings.order_ttl_ms + 2 * settings.clock_skew_ms
         )  # then an order is past its validity by any clock
         self._walks = [
-            Sparing(lambda: list(_of_marks(engine, clock.now_ms())), clock.monotonic),
             Sparing(lambda: list(_of_harm(engine.census, clock.now_ms(), patience_ms)), clock.monotonic),
+            Sparing(lambda: list(_of_marks(engine, clock.now_ms())), clock.monotonic),
         ]
 
     def __call__(self) -> Iterable[Reading]:
