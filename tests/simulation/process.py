@@ -1,0 +1,206 @@
+"""One worker process: the real engine, worker and table over simulated parts; put together as build.py does it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from services.adapters.ports import Batch, Outgoing
+from services.adapters.redis_table import RedisTable, TableSettings
+from services.contracts.codec import decode
+from services.contracts.messages import Order
+from services.contracts.records import Record
+from services.contracts.topics import BROADCAST_TOPICS
+from services.engine.engine import Engine
+from services.engine.settings import Settings
+from services.liquidator.outbox import Outbox
+from services.liquidator.ownership import OwnershipSettings
+from services.liquidator.shard import Shard
+from services.liquidator.worker import Worker, WorkerSettings
+from tests.simulation.kafka import HEARTBEAT_S, SimInput, SimProducer
+from tests.simulation.loop import Process, ProcessClock, true_ms
+from tests.simulation.network import REQUEST_TIMEOUT_S, Link
+from tests.simulation.oracle import Violation
+from tests.simulation.redis import RedisClient
+from tests.simulation.venue import ORDERS
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+LOOP_GAP_MS = 500
+OLD_S = 1.0  # an account record that waits unread for so long shuts the gate, whatever the fetches do
+
+
+class Silent:
+    """Meter and log of a process: what happens goes to the trace of the world."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    def info(self, event: str, **fields: object) -> None:
+        self._world.trace(self._name, event, fields)
+
+    warning = error = info
+
+    def alarm(self, name: str) -> None:
+        self._world.alarms[name] += 1
+
+    def event(self, name: str) -> None:
+        self._world.alarms[name] += 1
+
+    def gate(self, partition: int, reasons: frozenset[str]) -> None:
+        self._world.trace(self._name, "gate", {"partition": partition, "shut": ",".join(sorted(reasons))})
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a meter is told is of no interest here."""
+        return lambda *_: None
+
+
+class Node:
+    """A process and the links that it has. It lives until it is killed; its successor is another one."""
+
+    def __init__(self, world: World, instance: str, life: int) -> None:
+        self.world = world
+        self.instance = instance
+        self.process = Process(f"{instance}.{life}")
+        self.name = self.process.name
+        loop, draw = world.loop, world.draw
+        self.kafka = Link(loop, draw, world.weather, world.count)
+        self.redis = Link(loop, draw, world.weather, world.count)
+        self.resumed_at = 0.0
+        clock, silent = ProcessClock(loop, self.process), Silent(world, self.name)
+        self.engine = Engine(SETTINGS_OF(world.broker.partitions), gates_open=False)
+        client: Any = RedisClient(world.server, self.redis, self.point)
+        self.table = RedisTable(client, TableSettings("rf:", "simulated"))
+        self.input = SimInput(world.broker, self.kafka, self.process, self.point)
+        self.outbox = Outbox(lambda: SimProducer(world.broker, self.kafka, self.point, self.watch), clock, silent)
+        nonces = iter(range(1_000_000))
+        self.worker = Worker(
+            WORKER_SETTINGS(instance), engine=self.engine, table=self.table, outbox=self.outbox, clock=clock, meter=silent,
+            log=silent, new_nonce=lambda: f"{self.name}-{next(nonces)}", fail=self.failed,
+        )  # fmt: skip
+        self.worker.attach(self.input)
+        self.input.deliver, self.input.fail = self.fold, self.failed
+
+    # -- life ------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for work in (self._main(), self.input.poll(), self._membership()):
+            self.world.loop.start(self.process, self._guard(work))
+
+    async def _guard(self, work: Any) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  # whatever ends a task of a process ends the process
+            self.failed(error)
+
+    async def _main(self) -> None:
+        await self.point("start")
+        while True:
+            try:
+                await self.outbox.connect()
+                break
+            except Exception as error:  # noqa: BLE001  # a real process would be started again
+                self.world.trace(self.name, "connect", {"error": repr(error)})
+        self.world.loop.start(self.process, self._guard(self.outbox.run()))
+        self.world.loop.start(self.process, self._guard(self.worker.run()))
+        self.world.loop.start(self.process, self._guard(self._broadcast()))
+
+    async def _broadcast(self) -> None:
+        """Reference data to their ends, then everything for ever; as BroadcastReader does it."""
+        broker = self.world.broker
+        positions = dict.fromkeys(BROADCAST_TOPICS, 0)
+        positions["prices"] = max(0, broker.end("prices", 0) - 20)
+        while True:
+            await self.kafka.fetch("prices")
+            records: list[Record] = []
+            for topic in sorted(BROADCAST_TOPICS, key=lambda name: name == "prices"):
+                log = broker.log(topic, 0)
+                records += log[positions[topic] :]
+                positions[topic] = len(log)
+            if records:
+                await self.worker.fold_broadcast(records)
+            self.worker.broadcast_ready.set()
+            await broker.beyond("prices", 0, positions["prices"])
+
+    async def _membership(self) -> None:
+        """Join, heartbeat, give up and join again when told to."""
+        group, joined = self.world.group, False
+        while True:
+            if joined and (not self.kafka.up or group.heartbeat(self.name)):
+                await asyncio.sleep(HEARTBEAT_S)
+                continue
+            if not self.kafka.up:
+                await asyncio.sleep(HEARTBEAT_S)
+                continue
+            if joined:
+                await self.point("revoked:before")
+                await self.worker.revoked()
+                await self.point("revoked:after")
+            mine = await group.join(self.name)
+            await self.point("assigned:before")
+            self.input.reset(mine)
+            self.worker.assigned(mine)
+            joined = True
+            await self.point("assigned:after")
+
+    async def fold(self, batch: Batch) -> None:
+        await self.worker.fold(batch)
+
+    def failed(self, error: BaseException) -> None:
+        """The worker gave up. In a simulation that is a fault of the worker unless the log was really cut."""
+        self.world.failed(self, error)
+
+    async def point(self, name: str) -> None:
+        """A place where this process may be killed or stopped."""
+        if self.world.passes(self, name):
+            await asyncio.sleep(0)  # killed or stopped here: what comes next happens never, or later
+
+    # -- watching what it sends --------------------------------------------------------------------------------------------
+
+    def watch(self, outgoing: Outgoing) -> None:
+        """An order leaves: was it allowed to?"""
+        if outgoing.topic != ORDERS:
+            return
+        message = decode(ORDERS, outgoing.value)
+        if not isinstance(message, Order) or outgoing.partition is None:
+            return
+        shard = self.worker.shards.get(outgoing.partition)
+        try:
+            self._check_order(message, outgoing.partition, shard)
+        except Violation as violation:
+            self.world.violated(violation)
+
+    def _check_order(self, order: Order, partition: int, shard: Shard | None) -> None:
+        loop, broker, told = self.world.loop, self.world.broker, f"{self.name} sends order {order.order_id}"
+        if shard is None:
+            raise Violation(f"{told} of partition {partition}, which is not its own")
+        if order.epoch < shard.claim:
+            raise Violation(f"{told} under {order.epoch} after it read the claim at {shard.claim}")
+        claims = [m for _, m in self.world.messages.read(ORDERS, partition, order.epoch, order.epoch + 1)]
+        if getattr(claims[0], "nonce", "").rpartition("-")[0] != self.name:
+            raise Violation(f"{told} under {order.epoch}, which is no claim of its own")
+        asked, end = self.input.tails_asked.get(partition, (-1.0, 0))
+        if asked < self.resumed_at or (end > shard.next[ORDERS] and asked >= self.resumed_at > 0):
+            raise Violation(f"{told} after it stood still, without having read the end of the orders")
+        limit = true_ms(loop) - OLD_S * 1000
+        for topic, position in shard.next.items():
+            log = broker.log(topic, partition)
+            if position < len(log) and log[position].timestamp_ms < limit:
+                raise Violation(f"{told} while {topic}@{position} waits unread for {true_ms(loop) - log[position].timestamp_ms} ms")
+
+
+def SETTINGS_OF(partitions: int) -> Settings:  # noqa: N802  # reads as the constant that it is but for the count
+    return Settings(
+        account_partitions=partitions, account_settle_ms=100, order_ttl_ms=800, clock_skew_ms=300, account_gap_ms=2_000, max_unfilled_ms=8_000,
+    )  # fmt: skip
+
+
+def WORKER_SETTINGS(instance: str) -> WorkerSettings:  # noqa: N802  # the same
+    return WorkerSettings(
+        ownership=OwnershipSettings(
+            instance=instance, reclaim_ms=8_000, retry_fenced_ms=3_500, confirm_ms=int((REQUEST_TIMEOUT_S + 3.0) * 1000)
+        ),
+        loop_gap_ms=LOOP_GAP_MS, release_ms=1_000,
+    )  # fmt: skip
