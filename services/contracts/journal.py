@@ -77,7 +77,13 @@ class Unconfirmed(Struct, frozen=True, array_like=True, tag="unconfirmed"):
     shard: int
 
 
-Input = Read | Latest | Timer | Gate | Restored | Stored | Dropped | Unconfirmed
+class Again(Struct, frozen=True, array_like=True, tag="again"):
+    """Orders that a cap had held back were decided again: account, bucket and order id of each."""
+
+    places: list[tuple[str, str, str]]
+
+
+Input = Read | Latest | Timer | Gate | Restored | Stored | Dropped | Unconfirmed | Again
 
 
 class JournalRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

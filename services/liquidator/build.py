@@ -67,7 +67,7 @@ class Liquidator:
         self._tracer = tracer(config)
         orders = OrderWatch(self._clock, self._tracer)
         self.worker = Worker(
-            worker_settings(config, names), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
+            worker_settings(config, names, settings.account_partitions or 1), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
             meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail, orders=orders,
         )  # fmt: skip
         self._streams = AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
@@ -229,8 +229,8 @@ def stream_settings(config: Config, names: TopicNames, connection: KafkaConnecti
     )  # fmt: skip
 
 
-def worker_settings(config: Config, names: TopicNames) -> WorkerSettings:
-    worker = config.worker
+def worker_settings(config: Config, names: TopicNames, partitions: int) -> WorkerSettings:
+    worker, caps = config.worker, config.caps
     return WorkerSettings(
         ownership=OwnershipSettings(
             instance=instance_id(worker.instance), reclaim_ms=worker.reclaim_ms,
@@ -239,6 +239,7 @@ def worker_settings(config: Config, names: TopicNames) -> WorkerSettings:
         ),
         names=names, flush_ms=worker.flush_ms, max_account_lag_ms=worker.max_account_lag_ms,
         conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, release_ms=worker.release_ms,
+        caps=caps.of_shard(partitions), max_held_ms=caps.max_held_ms, max_futile_attempts=caps.max_futile_attempts,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from services.adapters.kafka_connection import KafkaConnection, SecurityProtocol
 from services.contracts.decimals import MAX_TEXT, UNSIGNED_PATTERN, parse, to_text
 from services.engine.settings import ACCOUNT_CLASSES, Ladder, Settings
 from services.engine.volatility import RiskModel
+from services.liquidator.throttle import Caps
 
 ENV_PREFIX: Final = "RINGFENCE_"
 DELIMITER: Final = "__"
@@ -210,6 +211,27 @@ class WorkerSection(Section):
     max_price_silence_ms: Annotated[int, Field(ge=100)] = 10_000  # `/readyz` says no without a price for so long
 
 
+class CapsSection(Section):
+    """Caps on the orders of all workers together, and what counts as a malfunction. An order above a cap waits, worst first."""
+
+    orders_per_second: Count | None = None
+    notional_per_minute: Rate | None = None  # at the marks, in the accounts' valuation assets, each taken at par
+    max_held_ms: Millis = 1_000  # an order that waits for longer alarms
+    max_futile_attempts: Count = 50  # on one position, without any change of it, before the shard is halted
+
+    def of_shard(self, partitions: int) -> Caps:
+        """Each partition has the same part of the caps, rounded down, whichever worker owns it.
+
+        Raises:
+            Misconfigured: nothing would be left for a partition.
+        """
+        notional = None if self.notional_per_minute is None else parse(self.notional_per_minute)
+        try:
+            return Caps(orders_per_second=self.orders_per_second, notional_per_minute=notional).share(partitions)
+        except ValueError as error:
+            raise Misconfigured(str(error)) from error
+
+
 class HttpSection(Section):
     """Probes and metrics. Nothing in them names a client, but they need no audience either: loopback by default."""
 
@@ -247,6 +269,7 @@ class Config(BaseSettings):
     engine: EngineSection = EngineSection()
     worker: WorkerSection = Field(default_factory=WorkerSection)
     risk: RiskSection = RiskSection()
+    caps: CapsSection = CapsSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()

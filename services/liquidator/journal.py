@@ -10,6 +10,7 @@ import msgspec
 
 from services.adapters.ports import Clock
 from services.contracts.journal import (
+    Again,
     Dropped,
     Gate,
     Input,
@@ -23,6 +24,7 @@ from services.contracts.journal import (
     encode_journal,
     rows_digest,
 )
+from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.engine.effects import Effect
 from services.engine.settings import Settings
@@ -90,6 +92,14 @@ class JournalledEngine:
     def forget_unconfirmed(self, partition: int) -> None:
         self._note(Unconfirmed(partition))
         self._engine.forget_unconfirmed(partition)
+
+    def decide_again(self, places: Sequence[tuple[str, str, str]]) -> list[Effect]:
+        self._note(Again(list(places)))
+        self._flush(None)  # many places are long: they share no record
+        return self._engine.decide_again(places)
+
+    def notional(self, order: Order) -> int:
+        return self._engine.notional(order)
 
     def take_dirty(self, partition: int) -> dict[str, bytes | None]:
         self._note(Stored(partition))

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     ACCOUNT_LAG = "account_lag"  # account records wait unread for too long
     LOOP_GAP = "loop_gap"  # we stood still; the orders' tail is read again first
     REVOKED = "revoked"  # the group is rebalancing, or we are stopping
+    MALFUNCTION = "malfunction"  # an order was decided that no correct monitor decides; a person has to clear it
     REFUSED = "refused"  # going on would break a promise; a person has to act
 
 
@@ -82,7 +83,7 @@ class Shard:
 
     def given_again(self) -> None:
         """After a rebalance: what is in memory stays true, but ownership and ends must be established anew."""
-        self.reasons = {Reason.RECOVERING, Reason.CLAIM}
+        self.reasons = {Reason.RECOVERING, Reason.CLAIM} | (self.reasons & {Reason.MALFUNCTION})
         self.targets = self.tail = self.awaited = None
 
     def is_settled(self, number: int) -> bool:

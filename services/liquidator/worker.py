@@ -14,21 +14,26 @@ from services.contracts.codec import decode
 from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
 from services.engine.effects import Effect
+from services.liquidator.brakes import Brakes
 from services.liquidator.dispatch import Alarms, Arrival, Dispatch, TopicNames
 from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
+from services.liquidator.guard import Guard
 from services.liquidator.lag import LagOfTopic
 from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.ownership import Ownership, OwnershipSettings
 from services.liquidator.shard import ORDERS, Reason, Shard
 from services.liquidator.storage import Storage
+from services.liquidator.throttle import Caps
 
 PRICES: Final = "prices"
 TICK_S: Final = 0.05
 TIMER_MS: Final = 100
 CHUNK: Final = 500  # records folded before the loop may do something else
-HOLD_ORDERS: Final = frozenset({Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED})
+HOLD_ORDERS: Final = frozenset(
+    {Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED, Reason.MALFUNCTION}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,9 @@ class WorkerSettings:
     max_account_lag_ms: int = 200
     conflate_after_ms: int = 250
     loop_gap_ms: int = 500
+    caps: Caps = field(default_factory=Caps)  # of one shard
+    max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
+    max_futile_attempts: int = 50
     release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session
 
 
@@ -104,6 +112,12 @@ class Worker:
             log=self._log, interval_s=self._settings.flush_ms / 1000, last_number=lambda: self._dispatch.last_number,
             on_fenced=self._ownership.fenced, on_rolled_back=self._reload,
         )  # fmt: skip
+        self.brakes = Brakes(
+            self._settings.caps, Guard(self._settings.max_futile_attempts), self._settings.max_held_ms,
+            engine=self._engine, gates=self._gates, carry_out=self._dispatch.carry_out, claim=self._ownership.claim,
+            alarms=self.alarms, meter=self._meter, clock=self._clock,
+        )  # fmt: skip
+        self._dispatch.may_go = self.brakes.may_go
 
     # -- ownership: called by the group membership ------------------------------------------------------------------------
 
@@ -145,6 +159,7 @@ class Worker:
 
     def _begin(self, partition: int) -> None:
         shard = self.shards[partition] = Shard(partition)
+        self.brakes.began(shard)
         self._engine.shut_gate(partition)
         self._meter.gate(partition, frozenset(shard.reasons))
         self._run(shard)
@@ -162,6 +177,7 @@ class Worker:
         self._cancel(shard.partition)
         self._engine.shut_gate(shard.partition)
         self._engine.drop(shard.partition)
+        self.brakes.forget(shard.partition)
         del self.shards[shard.partition]
         for key in [key for key in self.lags if key[1] == shard.partition]:
             del self.lags[key]
@@ -261,6 +277,7 @@ class Worker:
         if len(prices) < len(records):
             references = [record for record in records if record.topic != PRICES]
             self._dispatch.carry_out(self._engine.apply_batch(references), Arrival(references, arrived))
+            self.brakes.read(references, self.shards)
         if not prices:
             return
         if (
@@ -346,6 +363,7 @@ class Worker:
             if shard.loaded:
                 self._watch_lag(shard, now_ms)
                 self._ownership.look_after(shard)
+                self.brakes.tick(shard)
 
     def _timer(self, now_ms: int) -> None:
         self._last_timer_ms = now_ms

@@ -13,6 +13,7 @@ import msgspec
 from services.contracts.codec import encode
 from services.contracts.journal import (
     ORDERS,
+    Again,
     Dropped,
     Gate,
     JournalRecord,
@@ -73,7 +74,7 @@ class Log:
 
 
 class Versions:
-    """The rows of each shard at the moments that some session restored it from; others are not kept."""
+    """The rows of each shard at the moments that somebody wants: those that a session restored it from. Others are not kept."""
 
     def __init__(self, wanted: Iterable[tuple[int, str]]) -> None:
         self._wanted = set(wanted)
@@ -116,7 +117,7 @@ class Session:
     ) -> None:
         self.name = records[0].session
         self.settings = _settings_of(records)
-        self.shelves: dict[int, Shelf] = {}
+        self._shelves: dict[int, Shelf] = {}
         self._inputs = [entry for record in records for entry in record.inputs]
         self._at = 0
         self._log = log
@@ -125,6 +126,7 @@ class Session:
         self._handlers: dict[type, Callable[..., list[Effect]]] = {
             Read: self._read, Latest: self._latest, Timer: lambda entry: self._engine.timer(entry.time_ms), Gate: self._gate,
             Restored: self._restored, Stored: self._stored, Dropped: self._dropped, Unconfirmed: self._unconfirmed,
+            Again: lambda entry: self._engine.decide_again(entry.places),
         }  # fmt: skip
 
     @property
@@ -158,19 +160,19 @@ class Session:
     def _restored(self, entry: Restored) -> list[Effect]:
         rows = self._versions.find(entry.shard, entry.digest)
         assert rows is not None, "advance waits for them"
-        self.shelves[entry.shard] = Shelf(rows)
+        self._shelves[entry.shard] = Shelf(rows)
         self._engine.restore(entry.shard, rows.items())
         return []
 
     def _stored(self, entry: Stored) -> list[Effect]:
-        shelf = self.shelves[entry.shard]
+        shelf = self._shelves[entry.shard]
         shelf.store(self._engine.take_dirty(entry.shard))
         self._versions.offer(entry.shard, shelf.digest, shelf.rows)
         return []
 
     def _dropped(self, entry: Dropped) -> list[Effect]:
         self._engine.drop(entry.shard)
-        self.shelves.pop(entry.shard, None)
+        self._shelves.pop(entry.shard, None)
         return []
 
     def _unconfirmed(self, entry: Unconfirmed) -> list[Effect]:
@@ -181,18 +183,23 @@ class Session:
 class Recomputed:
     """All sessions of a recording, run again, and what they decided."""
 
-    def __init__(self, records: Iterable[Record], presets: Mapping[str, Preset]) -> None:
+    def __init__(
+        self, records: Iterable[Record], presets: Mapping[str, Preset], *, wanted: Iterable[tuple[int, str]] = ()
+    ) -> None:
+        """`wanted` names further rows to keep, by shard and digest: those that a table holds now."""
         journals: dict[str, list[JournalRecord]] = defaultdict(list)
         self.log = Log(_sort_out(records, journals))
         if not journals:
             raise JournalError(
                 "the recording holds no journal: record the topic `journal` too ([worker] journal = true)"
             )
-        wanted = (
+        restored = (
             (e.shard, e.digest) for each in journals.values() for r in each for e in r.inputs if isinstance(e, Restored)
         )
-        versions = Versions(list(wanted))
-        self.sessions = [Session(_in_order(name, each), self.log, versions, presets) for name, each in journals.items()]
+        self.versions = Versions([*restored, *wanted])
+        self.sessions = [
+            Session(_in_order(name, each), self.log, self.versions, presets) for name, each in journals.items()
+        ]
         self._decided: set[tuple[str, int | None, bytes, bytes]] = set()
 
     def run(self) -> Iterator[tuple[Session, Effect]]:
@@ -222,14 +229,6 @@ class Recomputed:
     def not_decided(self) -> list[Record]:
         """What stands in the output topics and that no session decided: after `run`, nothing."""
         return [r for r in self.log.outputs() if (r.topic, r.partition, r.key or b"", r.value) not in self._decided]
-
-    def stored_rows(self) -> dict[int, list[Rows]]:
-        """By shard, the rows as each session that still holds it stored them last."""
-        found: dict[int, list[Rows]] = defaultdict(list)
-        for session in self.sessions:
-            for shard, shelf in session.shelves.items():
-                found[shard].append(shelf.rows)
-        return found
 
     def _note(self, effect: Effect) -> None:
         if isinstance(effect, Emit):

@@ -20,6 +20,7 @@ from services.adapters.ports import (
     Unreachable,
 )
 from services.contracts.codec import decode, encode
+from services.contracts.decimals import parse
 from services.contracts.messages import AccountState, Claim, Evidence, Order
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
@@ -364,6 +365,16 @@ class FakeEngine:
             self.issued.pop(name, None)
         self.dirty.pop(partition, None)
         self.epochs.pop(partition, None)
+
+    def decide_again(self, places: Sequence[tuple[str, str, str]]) -> list[Effect]:
+        self.calls.append(f"again {' '.join(account for account, _, _ in places)}")
+        for account, _, _ in places:
+            if self.issued.get(account) == "unconfirmed":
+                del self.issued[account]
+        return self.decide()
+
+    def notional(self, order: Order) -> int:  # the port's
+        return parse(order.quantity)
 
     def forget_unconfirmed(self, partition: int) -> None:
         self.calls.append(f"forget {partition}")

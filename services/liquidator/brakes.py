@@ -1,0 +1,116 @@
+"""What may keep an order from leaving: a cap delays it, evidence of malfunction halts its shard until a person has cleared it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from services.adapters.ports import Clock, Meter
+from services.contracts.codec import decode
+from services.contracts.messages import Control, Order
+from services.contracts.records import Record
+from services.engine.effects import Effect
+from services.liquidator.dispatch import Alarms
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.gates import Gates
+from services.liquidator.guard import Evidence, Guard
+from services.liquidator.shard import Reason, Shard
+from services.liquidator.throttle import Caps, Place, Throttle
+
+CONTROLS: Final = "controls"
+ALARM_EVERY_S: Final = 1.0
+
+
+class Brakes:
+    """Between the decisions and the outbox."""
+
+    def __init__(
+        self, caps: Caps, guard: Guard, alarm_after_ms: int, *, engine: EnginePort, gates: Gates,
+        carry_out: Callable[[list[Effect]], None], claim: Callable[[Shard], None], alarms: Alarms, meter: Meter, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.throttle = Throttle(caps, clock)
+        self.halted: dict[int, Evidence] = {}  # by partition; it outlives the shard's stay at this worker
+        self._guard = guard
+        self._alarm_after_s = alarm_after_ms / 1000
+        self._engine = engine
+        self._gates = gates
+        self._carry_out = carry_out
+        self._claim = claim
+        self._alarms = alarms
+        self._meter = meter
+        self._clock = clock
+        self._sounded: dict[int, float] = {}
+
+    def may_go(self, shard: Shard, order: Order) -> bool:
+        """Whether a decided order leaves now. One that does not is decided again: with room, or when the halt is cleared."""
+        if shard.partition in self.halted:
+            return False
+        evidence = self._guard.evidence(order)
+        if evidence is not None:
+            self.halt(shard, evidence)
+            return False
+        if self.throttle.is_off:
+            return True
+        passes = self.throttle.passes(shard.partition, order, self._engine.notional(order))
+        if not passes:
+            self._meter.event("order_held")
+        return passes
+
+    def halt(self, shard: Shard, evidence: Evidence) -> None:
+        """Shut the shard until an operator clears it; what was sent before is not touched."""
+        self.halted[shard.partition] = evidence
+        self._gates.shut(shard, Reason.MALFUNCTION)
+        self._meter.event("malfunction")
+        self._alarms.sound(
+            evidence.name, partition=shard.partition, account=evidence.account, bucket=evidence.bucket,
+            instrument=evidence.instrument, detail=evidence.detail,
+        )  # fmt: skip
+
+    def began(self, shard: Shard) -> None:
+        """The shard is (again) ours: a halt that nobody cleared still stands."""
+        if shard.partition in self.halted:
+            shard.reasons.add(Reason.MALFUNCTION)
+
+    def forget(self, partition: int) -> None:
+        """The engine forgot the shard."""
+        self.throttle.forget(partition)
+
+    def read(self, records: Iterable[Record], shards: dict[int, Shard]) -> None:
+        """Controls that clear a halt. What was decided while it stood is unknown to the log: claim, and decide from the level."""
+        if not self.halted:
+            return
+        for record in records:
+            control = decode(CONTROLS, record.value) if record.topic == CONTROLS else None
+            if not isinstance(control, Control):
+                continue
+            for partition, evidence in list(self.halted.items()):
+                if evidence.is_cleared_by(control):
+                    self._clear(partition, evidence, shards.get(partition))
+
+    def tick(self, shard: Shard) -> None:
+        """Let out what there is room for, and say so when it waits for too long."""
+        if self.throttle.is_off or shard.reasons:
+            return
+        self.throttle.release(shard.partition, self._decide_again)
+        now = self._clock.monotonic()
+        if now - self._sounded.get(shard.partition, -ALARM_EVERY_S) < ALARM_EVERY_S:
+            return
+        waits_s = self.throttle.oldest_s(shard.partition)
+        if waits_s > self._alarm_after_s:
+            self._sounded[shard.partition] = now
+            self._alarms.sound(
+                "orders_throttled", partition=shard.partition, held=self.throttle.held(shard.partition),
+                oldest_s=round(waits_s, 3),
+            )  # fmt: skip
+
+    def _decide_again(self, places: Sequence[Place]) -> None:
+        self._carry_out(self._engine.decide_again(places))
+
+    def _clear(self, partition: int, evidence: Evidence, shard: Shard | None) -> None:
+        del self.halted[partition]
+        self._guard.forgive(evidence)
+        self._meter.event("malfunction_cleared")
+        if shard is not None:
+            if shard.loaded:
+                self._claim(shard)
+            self._gates.lift(shard, Reason.MALFUNCTION)
