@@ -6,7 +6,8 @@ temporary file, and a file that the manifest does not name yet, are leftovers of
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -74,11 +75,16 @@ class FolderWriter:
         self._held_bytes += sum(row.size for row in rows)
 
     @property
-    def must_spill(self) -> bool:
-        return self._held_bytes >= SPILL_BYTES
+    def held_bytes(self) -> int:
+        """Payload that is not in the temporary file yet."""
+        return self._held_bytes
 
     def spill(self) -> None:
-        """Put what is held into the temporary file."""
+        """Put what is held into the temporary file. Raises `Refused` where the disk does not take it."""
+        with _disk_errors(self.folder):
+            self._spill()
+
+    def _spill(self) -> None:
         if not self._held:
             return
         if self._file is None:
@@ -94,8 +100,16 @@ class FolderWriter:
         self._held, self._held_bytes = {}, 0
 
     def commit(self) -> RecordedFile | None:
-        """Everything added so far appears as one file, which the manifest then names. None: there was nothing."""
-        self.spill()
+        """Everything added so far appears as one file, which the manifest then names. None: there was nothing.
+
+        Raises:
+            Refused: the disk does not take it; what was committed before stays.
+        """
+        with _disk_errors(self.folder):
+            return self._commit()
+
+    def _commit(self) -> RecordedFile | None:
+        self._spill()
         if self._file is None:
             return None
         self._file.close()
@@ -110,6 +124,16 @@ class FolderWriter:
         write_manifest(self.folder, self.manifest)
         self._clear()
         return file
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"{folder}: cannot be written: {error.strerror or error}: nothing that was recorded before is lost"
+        ) from error
 
 
 def existing_manifest(folder: Path) -> Manifest | None:
@@ -181,7 +205,7 @@ def write_recording(
     with open_folder(folder, manifest) as writer:
         for row in rows:
             writer.add((row.topic, row.partition), [row])
-            if writer.must_spill:
+            if writer.held_bytes >= min(SPILL_BYTES, max_file_bytes):
                 writer.spill()
             if writer.file_bytes >= max_file_bytes:
                 writer.commit()

@@ -150,6 +150,10 @@ class TopicAdmin:
         """How many brokers answer for the cluster."""
         return len((await self._bounded(self._client.describe_cluster()))["brokers"])
 
+    async def cluster_id(self) -> str:
+        """What the cluster calls itself; it stays when brokers come and go."""
+        return str((await self._bounded(self._client.describe_cluster()))["cluster_id"])
+
     async def _bounded(self, request: Any) -> Any:
         try:
             async with asyncio.timeout(self._timeout_s):

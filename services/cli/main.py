@@ -8,8 +8,10 @@ from services.cli.demo import demo
 from services.cli.doctor import doctor
 from services.cli.liquidator import liquidator
 from services.cli.margin import margin
+from services.cli.record import record
 from services.cli.replay import replay
 from services.cli.risk import risk
+from services.cli.top import top
 
 app = typer.Typer(
     name="ringfence",
@@ -18,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, liquidator, risk, margin, replay, account, doctor):
+for command in (demo, liquidator, risk, margin, replay, record, account, doctor, top):
     app.command()(command)
 app.add_typer(topics.app, name="topics")
 app.add_typer(config.app, name="config")
