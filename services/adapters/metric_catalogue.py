@@ -17,8 +17,13 @@ Kind = Literal["counter", "gauge", "histogram", "info"]
 MOST_INSTRUMENTS: Final = 500  # series by instrument; counts over all of them have no such bound
 
 GRADES: Final = ("valid", "stale", "unconfirmed", "halted")
-WORKER_ALARMS: Final = ("record_refused", "shard_refused")  # beside those of the engine
-WORKER_EVENTS: Final = ("hole", "shard_reloaded", "store_unreachable", "send_unknown")
+WORKER_ALARMS: Final = (
+    "record_refused", "shard_refused", "orders_throttled", "order_exceeds_position", "order_not_justified",
+    "attempts_without_effect",
+)  # beside those of the engine
+WORKER_EVENTS: Final = (
+    "hole", "shard_reloaded", "store_unreachable", "send_unknown", "order_held", "malfunction", "malfunction_cleared",
+)
 PASS_TIMES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 # Label -> its values where they are all known, else what bounds them.
@@ -42,7 +47,7 @@ OWN_BOUNDS: Final[Mapping[tuple[str, str], Sequence[str]]] = {
     ("refused_records", "reason"): tuple(str(reason) for reason in Reason),
     ("unchecked_buckets", "reason"): ("dirty", "incomplete", "unknown"),
     ("gate_shut_reason", "reason"): (
-        "recovering", "claim", "fenced", "account_lag", "loop_gap", "revoked", "refused",
+        "recovering", "claim", "fenced", "account_lag", "loop_gap", "revoked", "malfunction", "refused",
     ),
 }  # fmt: skip
 
@@ -111,6 +116,8 @@ CATALOGUE: Final[tuple[Entry, ...]] = (
     Entry(DECISIONS, "order_ack_seconds", "histogram", "From the broker's time of the causing record to the order's acknowledgement", "Objective: 99.9 % within 0.25 s", unit="seconds"),
     Entry(DECISIONS, "decision_seconds", "histogram", "From the arrival of a batch to its last effect being queued", "Our own share of the latency", unit="seconds"),
     Entry(DECISIONS, "orders_outstanding", "gauge", "Orders sent and not read back", "An order is issued only once it was read back", ("partition",)),
+    Entry(DECISIONS, "orders_held", "gauge", "Orders that a cap holds back", "Buckets that wait for their close, the worst first", ("partition",)),
+    Entry(DECISIONS, "order_queue_age_seconds", "gauge", "How long the oldest order that a cap holds back has been waiting", "The caps are too tight for what happens", ("partition",), "seconds"),
     Entry(DECISIONS, "void_orders", "counter", "Orders read back that do not count", "Another owner, or an answer lost: the decision is made again"),
     Entry(DECISIONS, "gate_open", "gauge", "1 while the shard may decide", "0: its buckets are folded but not protected", ("partition",)),
     Entry(DECISIONS, "gate_shut_reason", "gauge", "1 while this reason keeps the gate shut", "Why not", ("partition", "reason")),
@@ -118,7 +125,7 @@ CATALOGUE: Final[tuple[Entry, ...]] = (
     Entry(DECISIONS, "claim_epoch", "gauge", "Our epoch: the offset of our newest claim", "Who owns the shard by the log", ("partition",)),
     Entry(DECISIONS, "halts", "gauge", "Halts of an operator in force", "Nothing of that scope is liquidated", ("scope",)),
     Entry(DECISIONS, "alarms", "counter", "Alarms by name", "Guards that spoke: see the runbook", ("name",)),
-    Entry(DECISIONS, "worker_events", "counter", "What should be rare: holes, reloads, a store that does not answer, unknown sends", "Each costs time, and is repaired by itself", ("event",)),
+    Entry(DECISIONS, "worker_events", "counter", "What should be rare: holes, reloads, a store that does not answer, unknown sends, orders held back, malfunctions", "Each costs time; all but a malfunction are repaired by themselves", ("event",)),
     Entry(DECISIONS, "records", "counter", "Records folded", "Whether anything arrives", ("topic",), "records"),
     Entry(DECISIONS, "refused_records", "counter", "Records refused, sent whole to dead-letters", "Facts that the ledger lacks", ("reason",), "records"),
     Entry(DECISIONS, "duplicate_records", "counter", "Records skipped as seen before", "A producer that repeats itself", (), "records"),

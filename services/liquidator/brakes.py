@@ -18,7 +18,7 @@ from services.liquidator.shard import Reason, Shard
 from services.liquidator.throttle import Caps, Place, Throttle
 
 CONTROLS: Final = "controls"
-ALARM_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 1.0
 
 
 class Brakes:
@@ -39,7 +39,7 @@ class Brakes:
         self._alarms = alarms
         self._meter = meter
         self._clock = clock
-        self._sounded: dict[int, float] = {}
+        self._looked: dict[int, float] = {}
 
     def may_go(self, shard: Shard, order: Order) -> bool:
         """Whether a decided order leaves now. One that does not is decided again: with room, or when the halt is cleared."""
@@ -93,11 +93,11 @@ class Brakes:
             return
         self.throttle.release(shard.partition, self._decide_again)
         now = self._clock.monotonic()
-        if now - self._sounded.get(shard.partition, -ALARM_EVERY_S) < ALARM_EVERY_S:
+        if now - self._looked.get(shard.partition, -LOOK_EVERY_S) < LOOK_EVERY_S:
             return
+        self._looked[shard.partition] = now
         waits_s = self.throttle.oldest_s(shard.partition)
         if waits_s > self._alarm_after_s:
-            self._sounded[shard.partition] = now
             self._alarms.sound(
                 "orders_throttled", partition=shard.partition, held=self.throttle.held(shard.partition),
                 oldest_s=round(waits_s, 3),

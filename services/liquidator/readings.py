@@ -82,6 +82,9 @@ class Readings:
             {key: now - shard.stored_at if shard.loaded and shard.has_news else 0.0 for key, shard in shards.items()},
         )
         yield Reading("orders_outstanding", {key: len(shard.outstanding) for key, shard in shards.items()})
+        throttle = self._worker.brakes.throttle
+        yield Reading("orders_held", {key: throttle.held(shard.partition) for key, shard in shards.items()})
+        yield Reading("order_queue_age_seconds", {key: throttle.oldest_s(shard.partition) for key, shard in shards.items()})
         yield Reading("claim_epoch", {key: shard.fence for key, shard in shards.items() if shard.fence is not None})
 
     def _of_worker(self, now_ms: int, now: float) -> Iterable[Reading]:

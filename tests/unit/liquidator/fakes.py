@@ -29,6 +29,7 @@ from services.engine.effects import Cause, DeadLetter, Effect, Emit
 from services.liquidator.dispatch import TopicNames
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
+from services.liquidator.throttle import Caps
 from services.liquidator.worker import Worker, WorkerSettings
 
 ORDERS = "liquidation-orders"
@@ -440,7 +441,7 @@ class World:
 
     def __init__(
         self, *, clock: FakeClock | None = None, broker: FakeBroker | None = None, table: FakeTable | None = None,
-        instance: str = "w-1", shadow: bool = False,
+        instance: str = "w-1", shadow: bool = False, caps: Caps | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.broker = broker or FakeBroker(self.clock)
@@ -453,7 +454,7 @@ class World:
         self.outbox = Outbox(lambda: FakeProducer(self.broker), self.clock, NullLog())
         nonces = iter(range(1_000_000))
         self.worker = Worker(
-            WorkerSettings(ownership=OwnershipSettings(instance=instance), names=names),
+            WorkerSettings(ownership=OwnershipSettings(instance=instance), names=names, caps=caps or Caps()),
             engine=self.engine, table=self.table, outbox=self.outbox, clock=self.clock, meter=self.meter, log=NullLog(),
             new_nonce=lambda: f"{instance}-{next(nonces)}", fail=self.failures.append,
         )  # fmt: skip
