@@ -1,0 +1,58 @@
+"""`ringfence top` in scripts: one screen or JSON Lines, and an exit code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.main import app
+from tests.unit.top.statuses import a_status, telling
+
+RUNNER = CliRunner()
+
+
+def test_one_screen_of_two_workers() -> None:
+    with telling(a_status("w-1", (0, 1))) as first, telling(a_status("w-2", (2, 3))) as second:
+        result = RUNNER.invoke(app, ["top", "--once", "--url", first.url, "--url", second.url])
+    assert result.exit_code == 0, result.output
+    assert "all well" in result.stdout
+    assert "shards deciding 4/4" in result.stdout
+
+
+def test_json_has_everything_exactly() -> None:
+    with telling(a_status()) as told:
+        result = RUNNER.invoke(app, ["top", "--json", "--url", told.url])
+    (line,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (line["url"], line["reachable"], line["error"]) == (told.url, True, None)
+    assert line["status"]["worst"][0]["equity"] == "812.123456789"
+    assert line["status"]["shards"][0]["next"] == {"fills": 120_417}
+
+
+def test_a_lost_worker_is_the_answer_no() -> None:
+    with telling(a_status()) as told, telling(a_status()) as gone:
+        gone.code = 500
+        result = RUNNER.invoke(app, ["top", "--json", "--url", told.url, "--url", gone.url])
+    assert result.exit_code == 1
+    assert [json.loads(line)["reachable"] for line in result.stdout.splitlines()] == [True, False]
+
+
+def test_a_worker_that_is_not_ready_is_the_answer_no() -> None:
+    with telling(a_status(not_ready=["no fresh price"])) as told:
+        result = RUNNER.invoke(app, ["top", "--once", "--url", told.url])
+    assert result.exit_code == 1
+    assert "w-1 is not ready: no fresh price" in result.stdout
+
+
+def test_nobody_there_is_unreachable() -> None:
+    with telling(a_status()) as told:
+        url = told.url
+    result = RUNNER.invoke(app, ["top", "--once", "--url", url])
+    assert result.exit_code == 3
+    assert "connection refused" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--url", "file:///etc/passwd"], ["--interval", "0"]])
+def test_wrong_use(arguments: list[str]) -> None:
+    assert RUNNER.invoke(app, ["top", "--once", *arguments]).exit_code == 2
