@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, Protocol, Self, TypeVar
 
+from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.recordings_errors import RecordingError
-from services.adapters.recordings_folder import Folder
-from services.adapters.recordings_kafka import SCHEME, Connect, KafkaRange, plain_connection
 from services.adapters.recordings_lines import read_file, read_rows, read_stream, system_errors
 from services.adapters.recordings_manifest import Manifest
 from services.adapters.recordings_rows import Row
@@ -24,6 +23,7 @@ from services.contracts.records import Record
 __all__ = ["Recording", "RecordingError", "read_file"]
 
 STANDARD_INPUT: Final = "-"
+KAFKA: Final = "kafka://"
 _CHUNK: Final = 64 * 1024
 
 Item = TypeVar("Item")
@@ -44,11 +44,11 @@ class Source(Protocol):
 class Recording:
     """A recording that can be read more than once, while its block lasts: standard input is kept in an unnamed temporary file.
 
-    `connect` makes the connection for the brokers that a `kafka://` path names. Everything here raises `RecordingError`, and
+    `connect` makes the connection for the brokers that a `kafka://` path names; without, one without credentials. Everything here raises `RecordingError`, and
     `Unreachable` where a path names brokers that do not answer.
     """
 
-    def __init__(self, path: str, connect: Connect = plain_connection) -> None:
+    def __init__(self, path: str, connect: Callable[[str], KafkaConnection] | None = None) -> None:
         self.name = "standard input" if path == STANDARD_INPUT else path
         self._path = path
         self._connect = connect
@@ -92,11 +92,18 @@ class Recording:
         return self._source
 
     def _made(self) -> Source:
-        if self._path.startswith(SCHEME):
-            return KafkaRange(self._path, self._connect)
+        """The imports wait until they are needed: a file is read without Arrow and without a Kafka client."""
+        if self._path.startswith(KAFKA):
+            from services.adapters.recordings_kafka import KafkaRange, plain_connection
+
+            return KafkaRange(self._path, self._connect or plain_connection)
+        path = Path(self._path)
+        if self._path != STANDARD_INPUT and path.is_dir():
+            from services.adapters.recordings_folder import Folder
+
+            return Folder(path)
         if self._path != STANDARD_INPUT:
-            path = Path(self._path)
-            return Folder(path) if path.is_dir() else _Lines(self.name, lambda: path.open("rb"))
+            return _Lines(self.name, lambda: path.open("rb"))
         if self._spool is None:
             self._spool = _spooled(sys.stdin.buffer)
         return _Lines(self.name, self._again)

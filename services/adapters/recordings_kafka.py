@@ -26,7 +26,6 @@ from services.adapters.topic_admin import connected
 from services.contracts.records import Record
 from services.contracts.topics import SHADOW_TOPIC, TOPICS
 
-SCHEME: Final = "kafka://"
 POLL_MS: Final = 200
 POLL_ROWS: Final = 2_000
 FETCH_WAIT_MS: Final = 10  # a partition without news must not keep the others waiting

@@ -6,7 +6,7 @@ before transfers before fills, what a monitor wrote last; topics that the catalo
 the lower partition. So the order is a function of the records alone: not of how, when or in which pieces they were recorded.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heapreplace
 from typing import Final, Protocol, TypeVar
 
@@ -31,7 +31,7 @@ def stream_rank(stream: Stream) -> tuple[int, str, int]:
     return _RANKS.get(topic, len(_RANKS)), topic, partition
 
 
-def merged(streams: dict[Stream, Iterable[Item]]) -> Iterator[Item]:
+def merged(streams: Mapping[Stream, Iterable[Item]]) -> Iterator[Item]:
     """All records in the order above. Holds one record of each stream; asks a stream for its next only when it is needed."""
     heap: list[tuple[int, int, Item, Iterator[Item]]] = []
     for rank, stream in enumerate(sorted(streams, key=stream_rank)):

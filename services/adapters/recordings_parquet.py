@@ -2,6 +2,7 @@
 itself, a piece at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -59,8 +60,9 @@ class FileWriter:
         self._sink.close()
 
     def abandon(self) -> None:
-        """What is there is no file and never will be."""
-        self._sink.close()
+        """What is there becomes no file: the caller removes it, whatever the disk says."""
+        with suppress(OSError, pa.ArrowException):
+            self.close()
 
 
 def _batch(rows: Sequence[Row]) -> Any:
