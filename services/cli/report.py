@@ -1,0 +1,64 @@
+"""The incident report of a replay, for the commands that offer one."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.cli.output import ExitCode, note, stop
+
+if TYPE_CHECKING:
+    from services.contracts.records import Record
+    from services.engine.effects import Effect
+    from services.engine.settings import Settings
+    from services.replay.session import Plan
+    from services.replay.summary import Summary
+    from services.report.page import Source, Variant
+
+
+class Reporter:
+    """Looks on at the first run of a replay, and writes the page when all runs are summed up."""
+
+    def __init__(self, path: str) -> None:
+        from services.report.collector import Collector
+
+        self.path = Path(path)
+        if not self.path.parent.is_dir() or self.path.is_dir():
+            stop(f"--report {path}: not a file in a folder that exists", ExitCode.WRONG_USE)
+        self.collector = Collector()
+
+    def shown(self, show: "Callable[[Effect], None]") -> "Callable[[Effect], None]":
+        """Effects go to the report, then to `show`."""
+
+        def both(effect: "Effect") -> None:
+            self.collector.effect(effect)
+            show(effect)
+
+        return both
+
+    def watched(
+        self, watched: "Callable[[Iterable[Record]], Iterable[Record]]"
+    ) -> "Callable[[Iterable[Record]], Iterable[Record]]":
+        """Records are looked at after whoever else watches them."""
+        return lambda records: self.collector.records_of(watched(records))
+
+    def write(
+        self, source: "Source", settings: "Settings", summary: "Summary", variants: "Sequence[Variant]" = ()
+    ) -> None:
+        """The page of the run. Ends the command with `WRONG_USE` where it cannot be written."""
+        from services.report.page import render, write_page
+
+        page = render(
+            self.collector.payload(), source=source, settings=settings, summary=summary.line(), variants=variants
+        )
+        try:
+            write_page(self.path, page)
+        except OSError as error:
+            stop(f"{self.path}: {error.strerror or error}", ExitCode.WRONG_USE)
+        note(f"incident report: {self.path.resolve().as_uri()} ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+def source_of_plan(path: str, plan: "Plan") -> "Source":
+    """What the report says about the recording and how it was replayed; `plan.matching` must be chosen."""
+    from services.report.page import source_of
+
+    return source_of(path, matching=plan.matching and plan.matching.value, engine=plan.engine.value)
