@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import structs
 
 from services.adapters.ports import (
     Batch,
@@ -281,6 +284,7 @@ class FakeEngine:
         self.dirty: dict[int, set[str]] = {}
         self.calls: list[str] = []
         self.timers: list[int] = []
+        self.changed: dict[str, dict[str, Any]] = {}  # account -> what is otherwise in its orders
 
     def apply(self, record: Record) -> list[Effect]:
         self.calls.append(f"{record.topic}@{record.offset}")
@@ -329,7 +333,7 @@ class FakeEngine:
         for account, partition in sorted(self.under.items()):
             if self.gates[partition] and account not in self.issued:
                 self.issued[account] = "unconfirmed"
-                order = an_order(account, self.epochs[partition])
+                order = structs.replace(an_order(account, self.epochs[partition]), **self.changed.get(account, {}))
                 found.append(Emit(cause=CAUSE, topic=ORDERS, key=account, partition=partition, message=order))
         return found
 
