@@ -30,13 +30,17 @@ NO_LIMITS: Final = Limits()
 
 
 class Pending(Struct):
-    """A jump that nobody confirmed yet. `move` is the signed change of its first tick, `holds` that all since were half of it."""
+    """A jump that nobody confirmed yet. `move` is the signed change of its first tick, `holds` that all since were half of it.
+
+    `repeated`: there was one since, stamped later than the first. Silence confirms nothing.
+    """
 
     started_ms: int
     move: int
     tick: Price
     place: tuple[int, int]
     holds: bool = True
+    repeated: bool = False
 
 
 class PriceState(Struct):
@@ -127,6 +131,7 @@ class PriceBook:
             state.pending = Pending(tick.ts_ms, move, tick, place)
             return "jump"
         pending.holds = pending.holds and move * pending.move > 0 and 2 * abs(move) >= abs(pending.move)
+        pending.repeated = pending.repeated or tick.ts_ms > pending.started_ms
         pending.tick, pending.place = tick, place
         return "pending"
 
@@ -136,7 +141,7 @@ class PriceBook:
         if state is None or state.pending is None:
             return None
         pending, waited = state.pending, now_ms - state.pending.started_ms
-        if waited >= self._settings.confirm_ms and pending.holds:
+        if waited >= self._settings.confirm_ms and pending.holds and pending.repeated:
             return "held"
         max_age = self.limits.get(price_id, NO_LIMITS).max_age_ms
         fresh = max_age is None or now_ms - pending.tick.ts_ms <= max_age

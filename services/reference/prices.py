@@ -64,12 +64,16 @@ class Tick:
 
 @dataclass(frozen=True)
 class Jump:
-    """A move that is not believed yet. `steady`: every tick since the first stayed on its side at half of it or more."""
+    """A move that is not believed yet. `steady`: every tick since the first stayed on its side at half of it or more.
+
+    `is_seconded`: there is a tick since the first whose time is later.
+    """
 
     start_ms: int
     move: Fraction
     newest: Tick
     steady: bool
+    is_seconded: bool = False
 
 
 @dataclass
@@ -122,7 +126,8 @@ def _judge(state: PriceState, tick: Tick, limits: Limits, settings: Settings) ->
         state.pending = Jump(tick.price.ts_ms, move, tick, steady=True)
         return AlarmName.PRICE_UNCONFIRMED
     stays = move * pending.move > 0 and abs(move) >= abs(pending.move) / 2
-    state.pending = Jump(pending.start_ms, pending.move, tick, pending.steady and stays)
+    is_seconded = pending.is_seconded or tick.price.ts_ms > pending.start_ms
+    state.pending = Jump(pending.start_ms, pending.move, tick, pending.steady and stays, is_seconded)
     return None
 
 
@@ -158,7 +163,7 @@ def confirm(state: PriceState, now_ms: int, limits: Limits, settings: Settings) 
     if pending is None:
         return None
     waited = now_ms - pending.start_ms
-    if pending.steady and waited >= settings.confirm_ms:
+    if pending.steady and pending.is_seconded and waited >= settings.confirm_ms:
         accept(state, pending.newest)
         return None
     fresh = limits.max_age_ms is None or now_ms - pending.newest.price.ts_ms <= limits.max_age_ms
@@ -172,8 +177,10 @@ def due_ms(state: PriceState, settings: Settings) -> list[int]:
     """When a pending jump may be accepted by time alone."""
     if state.pending is None:
         return []
-    latest = state.pending.start_ms + settings.confirm_max_ms
-    return [state.pending.start_ms + settings.confirm_ms, latest] if state.pending.steady else [latest]
+    start_ms = state.pending.start_ms
+    may_hold = state.pending.steady and state.pending.is_seconded
+    times = [start_ms + settings.confirm_ms, start_ms + settings.confirm_max_ms]
+    return times if may_hold else times[1:]
 
 
 def grade(state: PriceState, now_ms: int, limits: Limits, *, halted: bool) -> Grade:

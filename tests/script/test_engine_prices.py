@@ -75,6 +75,34 @@ def test_a_jump_that_holds_its_side_is_accepted_after_half_a_second() -> None:
     assert script.alarms == ["price_unconfirmed"]
 
 
+def test_silence_after_a_jump_confirms_nothing() -> None:
+    """One tick of a sparse single source, then nothing: not after `confirm_ms`, only, alarmed, after `confirm_max_ms`."""
+    script = jumped().wait(1_499).check_nothing().wait(1).check_reference()
+    assert [order.mark_price for order in script.orders] == ["905"]
+    assert script.alarms == ["price_unconfirmed", "price_accepted_unconfirmed"]
+
+
+def test_a_lone_wick_of_a_sparse_source_liquidates_nobody() -> None:
+    """Twin of the crash below: the next tick, 1.2 s later, is back. It was never believed."""
+    script = jumped().wait(1_200).mark("999", source="x").wait(5_000).check_nothing().check_reference()
+    assert script.view().equity == "99"
+
+
+def test_the_second_tick_of_a_genuine_crash_is_enough_however_late_it_comes() -> None:
+    """A sparse source: its next tick, 700 ms later, is on the same side, and the bucket is liquidated with it, without an alarm."""
+    script = jumped().wait(700).mark("903", source="x").check_reference()
+    assert [order.mark_price for order in script.orders] == ["903"]
+    assert script.alarms == ["price_unconfirmed"]
+
+
+def test_the_same_tick_delivered_twice_is_no_second_witness() -> None:
+    """A producer's retry brings the first tick again, with its own time: that is not a tick since."""
+    script = jumped()
+    script.mark("905", source="x", ts_ms=script.now).wait(500).mark("905", source="x", ts_ms=script.now - 500)
+    assert not script.check_reference().orders
+    assert script.wait(100).mark("905", source="x").check_reference().orders
+
+
 def test_a_jump_that_wavers_is_forced_after_a_second_and_a_half_with_an_alarm() -> None:
     """A tick at less than half the jump, and still outside the move: it did not hold. Then the newest is taken, alarmed."""
     script = Script().long(**JUMPY).mark("1000", source="x").forget().mark("850", source="x")
