@@ -9,7 +9,7 @@ Memory does not grow with the length. A recording is checked before its first re
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final, Protocol, Self, TypeVar
 
@@ -35,7 +35,7 @@ class Source(Protocol):
     @property
     def manifest(self) -> Manifest | None: ...
     @property
-    def topics(self) -> frozenset[str]: ...
+    def partitions(self) -> Mapping[str, int]: ...
     def check(self) -> None: ...
     def records(self) -> Iterator[Record]: ...
     def rows(self) -> Iterator[Row]: ...
@@ -68,9 +68,14 @@ class Recording:
         return self._checked().manifest
 
     @property
+    def partitions(self) -> Mapping[str, int]:
+        """The topics that it holds records of, each with a partition count that has room for all of them."""
+        return self._checked().partitions
+
+    @property
     def topics(self) -> frozenset[str]:
         """Those that it holds records of."""
-        return self._checked().topics
+        return frozenset(self.partitions)
 
     def check(self) -> None:
         """Read it once from end to end, or what its manifest says of it, so that nothing is done with a bad one."""
@@ -122,10 +127,13 @@ class _Lines:
     def __init__(self, name: str, opened: Callable[[], IO[bytes]]) -> None:
         self._name = name
         self._opened = opened
-        self.topics: frozenset[str] = frozenset()
+        self.partitions: Mapping[str, int] = {}
 
     def check(self) -> None:
-        self.topics = frozenset({record.topic for record in self.records()})
+        highest: dict[str, int] = {}
+        for record in self.records():
+            highest[record.topic] = max(highest.get(record.topic, 0), record.partition)
+        self.partitions = {topic: number + 1 for topic, number in highest.items()}
 
     def records(self) -> Iterator[Record]:
         return self._each(read_stream)

@@ -40,9 +40,9 @@ class Folder:
         self._open: dict[str, FileReader] = {}
 
     @property
-    def topics(self) -> frozenset[str]:
-        """Those that it holds records of."""
-        return frozenset(self.manifest.topics())
+    def partitions(self) -> dict[str, int]:
+        """Of the topics that it holds records of."""
+        return {topic: 1 + max(self.manifest.starts[topic]) for topic in self.manifest.topics()}
 
     def check(self) -> None:
         """Every file is there, whole and of this recording; reads all of them once."""

@@ -118,9 +118,11 @@ class KafkaRange:
         return {stream: (max(starts[stream], begins[stream]), ends[stream]) for stream in streams}
 
     @property
-    def topics(self) -> frozenset[str]:
-        """Those with offsets in the range."""
-        return frozenset(topic for (topic, _), (start, end) in self._checked().items() if start < end)
+    def partitions(self) -> dict[str, int]:
+        """Of the topics with offsets in the range."""
+        ranges = self._checked()
+        held = {topic for (topic, _), (start, end) in ranges.items() if start < end}
+        return {topic: 1 + max(number for name, number in ranges if name == topic) for topic in held}
 
     def records(self) -> Iterator[Record]:
         """All records in the order of `recordings_merge`."""

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from services.cli.output import ExitCode, flush_json, note, stop, watched, write_json
+from services.cli.recordings import KafkaConfig, RecordingPath, opened
 
 if TYPE_CHECKING:
     from services.contracts.views import BucketView
     from services.engine.effects import DeadLetter
 
 
-def margin(
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="JSON Lines recording, plain, .gz or .zst; - reads standard input.")
-    ],
+def margin(  # noqa: PLR0917  # typer reads options, not positions
+    path: RecordingPath,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a bucket, nothing else on standard output.")
     ] = False,
@@ -24,13 +23,13 @@ def margin(
     ] = "fast",
     preset: Annotated[Path | None, typer.Option(help="A portfolio preset in place of the accounts' own.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a record was refused.")] = False,
+    config: KafkaConfig = None,
 ) -> None:
     """Fold the events of a recording and print the margin state of every bucket.
 
     Example: ringfence margin recording.jsonl.gz --json
     """
     from services.adapters.presets import load_presets
-    from services.adapters.recordings import Recording, RecordingError
     from services.engine.portfolio.preset import PresetError
     from services.engine.settings import Settings
     from services.replay.choices import EngineName
@@ -43,11 +42,11 @@ def margin(
         machine = make_engine(
             EngineName(engine), Settings(grade_prices=False), presets, gates_open=False, observe=False
         )
-        with Recording(path) as recording:
+        with opened(path, config) as recording:
             for letter in fold(machine, watched(recording.records(), "records")):
                 note(refusal_text(letter))
                 refused += 1
-    except (RecordingError, PresetError) as error:
+    except PresetError as error:
         stop(str(error), ExitCode.WRONG_USE)
     except OSError as error:
         stop(f"{error.filename}: {error.strerror}", ExitCode.WRONG_USE)

@@ -1,14 +1,29 @@
 """`ringfence replay`: a recording through the engine, every effect and a summary."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from services.cli.output import ExitCode, flush_json, note, stop, watched, write_json
-from services.replay.choices import EngineName, Matching
+from services.cli.recordings import KafkaConfig, RecordingPath, opened
+from services.cli.replay_options import (
+    AsJson,
+    EngineOption,
+    MatchingOption,
+    OriginalTopics,
+    Report,
+    Risk,
+    Sets,
+    Speed,
+    To,
+    YesOriginalTopics,
+)
+from services.cli.republish import republish
+from services.replay.choices import EngineName
 
 if TYPE_CHECKING:
+    from services.cli.report import Reporter
     from services.engine.effects import Effect
     from services.replay.lockstep import Differs
     from services.replay.overrides import Overrides
@@ -17,50 +32,52 @@ if TYPE_CHECKING:
 
 
 def replay(  # noqa: PLR0917  # typer reads options, not positions
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="JSON Lines recording, plain, .gz or .zst; - reads standard input.")
-    ],
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object an effect, then the summary; nothing else on standard output."),
-    ] = False,
-    engine: Annotated[
-        EngineName, typer.Option(help="both: fast and reference in lockstep; exits 1 at the first difference.")
-    ] = EngineName.FAST,
-    matching: Annotated[
-        Matching | None,
-        typer.Option(
-            help="What answers the orders. Default: recorded if the recording holds order events, else next.",
-            show_default=False,
-        ),
-    ] = None,
-    risk: Annotated[
-        bool,
-        typer.Option("--risk", help="Backtest the margin multipliers; compute them where the recording holds none."),
-    ] = False,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="What if: instrument.ID.FIELD, collateral.ASSET.FIELD, engine.FIELD or risk.FIELD; again for more.",
-        ),
-    ] = None,
+    path: RecordingPath,
+    as_json: AsJson = False,
+    engine: EngineOption = EngineName.FAST,
+    matching: MatchingOption = None,
+    risk: Risk = False,
+    report: Report = None,
+    to: To = None,
+    speed: Speed = None,
+    original_topics: OriginalTopics = False,
+    yes_original_topics: YesOriginalTopics = False,
+    config: KafkaConfig = None,
+    sets: Sets = None,
 ) -> None:
     """Run a recording through the engine and print every effect, then a summary. Exit code 1: a bucket went negative, or engines differ.
 
     Example: ringfence replay recording.jsonl --json --set instrument.BTC-PERP.maintenance_margin_rate=0.01
     """  # fmt: skip
-    from services.adapters.recordings import Recording, RecordingError
+    from msgspec import structs
+
+    from services.cli.report import Reporter, source_of_plan
     from services.replay.lockstep import Differs
     from services.replay.overrides import OverrideError, Overrides
-    from services.replay.session import Plan
+    from services.replay.session import Plan, chosen_matching
+    from services.report.page import Variant
 
+    if to is not None:
+        told_twice = original_topics and yes_original_topics
+        republish(path, to, speed, told_twice=told_twice, config=config, as_json=as_json)
+        return
+    reporter = None if report is None else Reporter(report)
     try:
-        with Recording(path) as recording:
+        with opened(path, config) as recording:
             plan = Plan(recording=recording, engine=engine, matching=matching, risk=risk)
-            summaries = run_all(plan, [Overrides([]), *([Overrides(sets)] if sets else [])], as_json=as_json)
-    except (RecordingError, OverrideError) as error:
+            runs = [Overrides([]), *([Overrides(sets)] if sets else [])]
+            if reporter is not None:
+                plan = structs.replace(plan, matching=chosen_matching(plan))
+            summaries = run_all(plan, runs, as_json=as_json, reporter=reporter)
+            if reporter is not None:
+                compared = [
+                    Variant(
+                        name="what if" if run.changes else "as recorded", summary=summary.line(), changes=run.changes
+                    )
+                    for run, summary in zip(runs, summaries, strict=True)
+                ]
+                reporter.write(source_of_plan(path, plan), plan.settings, summaries[0], compared)
+    except OverrideError as error:
         flush_json()
         stop(str(error), ExitCode.WRONG_USE)
     except Differs as difference:
@@ -70,19 +87,27 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
     raise typer.Exit(ExitCode.NO if went_negative else ExitCode.DONE)
 
 
-def run_all(plan: "Plan", runs: "list[Overrides]", *, as_json: bool) -> "list[Summary]":
-    """Each run's effects, then the summaries of all, side by side."""
+def run_all(
+    plan: "Plan", runs: "list[Overrides]", *, as_json: bool, reporter: "Reporter | None" = None
+) -> "list[Summary]":
+    """Each run's effects, then the summaries of all, side by side. The first run is the one that a report is about."""
     from services.replay.session import replay as run_once
 
     variants = [dict(run.changes) or None for run in runs]
     for run in runs:
         run.settings(plan.settings)  # what is mistyped is told before anything runs
-    summaries = []
+    summaries: list[Summary] = []
     for run, variant in zip(runs, variants, strict=True):
         if variant and not as_json:
             print_line(f"what if {', '.join(f'{key}={value}' for key, value in variant.items())}")
         show = partial(show_effect, variant=variant, as_json=as_json)
-        summaries.append(run_once(plan, run, show, partial(watched, what="records")))
+        counted = partial(watched, what="records")
+        if reporter is None or summaries:
+            summaries.append(run_once(plan, run, show, counted))
+        else:
+            summaries.append(
+                run_once(plan, run, reporter.shown(show), reporter.watched(counted), observer=reporter.collector)
+            )
     show_summaries(summaries, variants, as_json=as_json)
     return summaries
 

@@ -174,7 +174,7 @@ def commands() -> list[list[str]]:
 
 def test_every_command_is_there() -> None:
     assert sorted(" ".join(command) for command in commands()) == [
-        "account", "config show", "demo", "doctor", "liquidator", "margin", "replay", "risk", "schemas check", "schemas write",
+        "account", "config show", "demo", "doctor", "liquidator", "margin", "record", "replay", "risk", "schemas check", "schemas write",
         "topics check", "topics create", "version",
     ]  # fmt: skip
 
