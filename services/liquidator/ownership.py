@@ -194,7 +194,7 @@ class Ownership:
             done += (Reason.CLAIM, Reason.FENCED)
             if shard.caught_up:
                 done.append(Reason.RECOVERING)
-        if Reason.LOOP_GAP in shard.reasons and shard.tail is not None and shard.next[ORDERS] >= shard.tail:
+        if Reason.LOOP_GAP in shard.reasons and shard.has_read_tail:
             shard.tail = None
             done.append(Reason.LOOP_GAP)
             if shard.outstanding and shard.holds_claim:
@@ -203,7 +203,8 @@ class Ownership:
         self._gates.lift(shard, *done)
 
     def stood_still(self, shard: Shard) -> None:
-        """After a pause of this process the shard may be somebody else's: read the orders to their end before sending."""
+        """After a pause of this process the shard may be somebody else's, and its accounts are not what they were: read every
+        account topic to its end before sending."""
         self._gates.shut(shard, Reason.LOOP_GAP)
         shard.tail = None
         shard.gaps += 1
@@ -212,8 +213,16 @@ class Ownership:
     async def _learn_tail(self, shard: Shard, gap: int) -> None:
         ends = await self._ends(shard)
         if gap == shard.gaps:  # after another pause this answer is too old
-            shard.tail = ends[ORDERS]
+            shard.tail = ends
             self.progressed(shard)
+
+    async def read_again(self, shard: Shard) -> None:
+        """Records wait and none arrives: whatever lost them on the way, ask for them once more."""
+        self._log.warning("read_again", partition=shard.partition, offsets=dict(shard.next))
+        try:
+            await self._input.seek(shard.partition, shard.next)
+        except Unreachable as error:
+            self._log.warning("shard_waits", partition=shard.partition, error=str(error))
 
     def look_after(self, shard: Shard) -> None:
         """What time alone makes due: claim again every minute, after long silence of a rival, or when an answer is overdue."""

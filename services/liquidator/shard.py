@@ -22,7 +22,8 @@ class Reason(StrEnum):
     CLAIM = "claim"  # the newest claim in the log is not (known to be) ours
     FENCED = "fenced"  # somebody else claimed, or stored with a newer epoch
     ACCOUNT_LAG = "account_lag"  # account records wait unread for too long
-    LOOP_GAP = "loop_gap"  # we stood still; the orders' tail is read again first
+    LOOP_GAP = "loop_gap"  # we stood still; the account topics are read to their ends first
+    CLOCK = "clock"  # the wall clock stepped, and no record says yet what the time is
     REVOKED = "revoked"  # the group is rebalancing, or we are stopping
     MALFUNCTION = "malfunction"  # an order was decided that no correct monitor decides; a person has to clear it
     REFUSED = "refused"  # going on would break a promise; a person has to act
@@ -36,7 +37,7 @@ class Shard:
         self.loaded = False
         self.next: dict[str, int] = {}
         self.targets: dict[str, int] | None = None  # offsets to reach before deciding; None: not known yet
-        self.tail: int | None = None  # end of the orders topic after a loop gap
+        self.tail: dict[str, int] | None = None  # ends of the account topics after a loop gap
         self.gaps = 0
         self.reasons: set[Reason] = {Reason.RECOVERING, Reason.CLAIM}
 
@@ -81,10 +82,16 @@ class Shard:
     def has_news(self) -> bool:
         return self.durable is None or self.next != self.durable
 
+    @property
+    def has_read_tail(self) -> bool:
+        """Whether everything is folded that the account topics held after we stood still."""
+        return self.tail is not None and all(self.next[topic] >= end for topic, end in self.tail.items())
+
     def given_again(self) -> None:
         """After a rebalance: what is in memory stays true, but ownership and ends must be established anew."""
         self.reasons = {Reason.RECOVERING, Reason.CLAIM} | (self.reasons & {Reason.MALFUNCTION})
-        self.targets = self.tail = self.awaited = None
+        self.targets = self.tail = None
+        self.awaited = None
 
     def is_settled(self, number: int) -> bool:
         """Whether all orders up to `number` were read back (or given up), and all other records acknowledged."""

@@ -24,6 +24,7 @@ from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.ownership import Ownership, OwnershipSettings
 from services.liquidator.shard import ORDERS, Reason, Shard
+from services.liquidator.steady import SteadyClock
 from services.liquidator.storage import Storage
 from services.liquidator.throttle import Caps
 
@@ -46,6 +47,7 @@ class WorkerSettings:
     max_account_lag_ms: int = 200
     conflate_after_ms: int = 250
     loop_gap_ms: int = 500
+    stuck_ms: int = 5_000  # account records that wait for so long without one being read are asked for again
     caps: Caps = field(default_factory=Caps)  # of one shard
     max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
     max_futile_attempts: int = 50
@@ -73,7 +75,7 @@ class Worker:
         self._engine = engine
         self._table = table
         self._outbox = outbox
-        self._clock = clock
+        self._clock = clock = SteadyClock(clock)
         self._meter = meter
         self._log = log
         self._new_nonce = new_nonce
@@ -260,10 +262,16 @@ class Worker:
 
     def _note_lag(self, shard: Shard, batch: Batch) -> None:
         if batch.records:
-            newest = min(batch.records[-1].timestamp_ms, self._clock.now_ms())
+            age_ms = max(0, self._clock.now_ms() - batch.records[-1].timestamp_ms)
             self._lag(batch.topic, shard.partition).folded(
-                newest_ms=newest, position=batch.end, feed=self._input.feed(batch.topic, batch.partition)
+                newest_ms=self._lag_now_ms() - age_ms,
+                position=batch.end,
+                feed=self._input.feed(batch.topic, batch.partition),
             )
+
+    def _lag_now_ms(self) -> int:
+        """The clock that lags are measured by: it never steps."""
+        return round(self._clock.monotonic() * 1_000)
 
     def _lag(self, topic: str, partition: int) -> LagOfTopic:
         return self.lags.setdefault((topic, partition), LagOfTopic())
@@ -280,6 +288,7 @@ class Worker:
             self.brakes.read(references, self.shards)
         if not prices:
             return
+        self._clock.heard(prices[-1].timestamp_ms)
         if (
             not self.broadcast_ready.is_set()
             or self._clock.now_ms() - prices[0].timestamp_ms > self._settings.conflate_after_ms
@@ -361,7 +370,8 @@ class Worker:
             self._timer(now_ms)
         for shard in list(self.shards.values()):
             if shard.loaded:
-                self._watch_lag(shard, now_ms)
+                self._watch_lag(shard)
+                self._watch_clock(shard)
                 self._ownership.look_after(shard)
                 self.brakes.tick(shard)
 
@@ -370,13 +380,24 @@ class Worker:
         self._dispatch.carry_out(self._engine.timer(now_ms))
         self.last_pass = self._clock.monotonic()
 
-    def _watch_lag(self, shard: Shard, now_ms: int) -> None:
+    def _watch_clock(self, shard: Shard) -> None:
+        """Shut the gate while nobody knows what the time is: prices could be older than they look."""
+        if self._clock.in_doubt and Reason.CLOCK not in shard.reasons:
+            self.alarms.sound("clock_stepped", partition=shard.partition)
+        (self._gates.shut if self._clock.in_doubt else self._gates.lift)(shard, Reason.CLOCK)
+
+    def _watch_lag(self, shard: Shard) -> None:
         """Shut the gate while an account record waits for too long, or the broker is silent about whether one does."""
-        late = False
+        late, stuck, now_ms = False, False, self._lag_now_ms()
         for topic, position in shard.next.items():
             lag = self._lag(topic, shard.partition)
             lag.observe(position=position, feed=self._input.feed(topic, shard.partition), now_ms=now_ms)
             late = late or lag.ms > self._settings.max_account_lag_ms
+            stuck = stuck or lag.stuck_ms > self._settings.stuck_ms
+        if stuck:
+            for topic in shard.next:
+                self._lag(topic, shard.partition).asked_again()
+            self._spawn(shard.partition, self._ownership.read_again(shard))
         (self._gates.shut if late else self._gates.lift)(shard, Reason.ACCOUNT_LAG)
 
     def _beat(self) -> None:

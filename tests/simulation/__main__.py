@@ -8,23 +8,25 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import count, islice
 
 from tests.simulation.world import Outcome, World
 
 
-def run_seed(seed: int) -> Outcome:
-    return World(seed).run()
+def run_seed(seed: int, without: frozenset[str]) -> Outcome:
+    return World(seed, without=without).run()
 
 
-def outcomes(seeds: Iterator[int], processes: int) -> Iterator[Outcome]:
+def outcomes(seeds: Iterator[int], processes: int, without: frozenset[str]) -> Iterator[Outcome]:
     """In order of the seeds, a few ahead of who reads."""
+    work = partial(run_seed, without=without)
     if processes == 1:
-        yield from map(run_seed, seeds)
+        yield from map(work, seeds)
         return
     with ProcessPoolExecutor(processes) as pool:
         while chunk := list(islice(seeds, 16 * processes)):
-            yield from pool.map(run_seed, chunk, chunksize=4)
+            yield from pool.map(work, chunk, chunksize=4)
 
 
 def tell(outcome: Outcome) -> None:
@@ -55,6 +57,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--campaign", action="store_true", help="until stopped, from --first on")
+    parser.add_argument("--without", default="", help="kinds of faults to leave out, separated by commas")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--verbose", action="store_true", help="tell the last events in any case")
     given = parser.parse_args()
@@ -64,7 +67,7 @@ def main() -> int:
         seeds = count(given.first) if given.campaign else iter(range(given.first, given.first + given.seeds))
     started, done = time.monotonic(), []
     try:
-        for outcome in outcomes(seeds, given.processes):
+        for outcome in outcomes(seeds, given.processes, frozenset(given.without.split(","))):
             done.append(outcome)
             if outcome.violation is not None or given.verbose:
                 tell(outcome)

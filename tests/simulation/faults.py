@@ -38,7 +38,7 @@ HOOKS: Final = tuple(sorted({hook for hooks in CRASH_POINTS.values() for hook in
 class Chaos:
     """Draws faults until it is told to stop. Which kinds a history has is drawn first: some bugs need others to be absent."""
 
-    def __init__(self, world: World, draw: random.Random) -> None:
+    def __init__(self, world: World, draw: random.Random, without: frozenset[str] = frozenset()) -> None:
         self.world = world
         self.draw = draw
         self.active = True
@@ -51,7 +51,8 @@ class Chaos:
             "venue_silent": self._venue_silent, "poison": self._poison,
         }  # fmt: skip
         rare = {"flush_all", "damage", "poison", "redis_away", "broker_away", "clock_step"}
-        self._kinds = {name: kind for name, kind in kinds.items() if draw.random() < (0.35 if name in rare else 0.65)}
+        drawn = {name: kind for name, kind in kinds.items() if draw.random() < (0.35 if name in rare else 0.65)}
+        self._kinds = {name: kind for name, kind in drawn.items() if name not in without}
 
     def start(self) -> None:
         self.world.loop.later(self.draw.expovariate(1 / self._mean_s), self._strike)

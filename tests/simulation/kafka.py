@@ -76,7 +76,13 @@ class Request:
 class SimProducer:
     """`Producer`: in order within a partition, never twice; after the first error all that follows fails too."""
 
-    def __init__(self, broker: Broker, link: Link, point: Callable[[str], Awaitable[None]], watch: Callable[[Outgoing], None]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        link: Link,
+        point: Callable[[str], Awaitable[None]],
+        watch: Callable[[Outgoing, float], None],
+    ) -> None:
         self._broker = broker
         self._link = link
         self._point = point
@@ -90,13 +96,13 @@ class SimProducer:
         await self._link.request(lambda: None, "start producer")
 
     async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
-        kind = self._kind(outgoing)
+        kind, entered = self._kind(outgoing), self._broker.loop.time()
         await self._point(f"{kind}:before")
         loop = self._broker.loop
         futures: list[asyncio.Future[int]] = [loop.create_future() for _ in outgoing]
         groups: dict[Place, Request] = {}
         for item, future in zip(outgoing, futures, strict=True):
-            self._watch(item)
+            self._watch(item, entered)
             partition = item.partition
             if partition is None:
                 self._counter += 1
@@ -186,7 +192,9 @@ class SimInput:
         self.assigned: frozenset[int] = frozenset()
         self.feeds: dict[Place, Feed] = {}
         self.committed: list[tuple[int, dict[str, int]]] = []
-        self.tails_asked: dict[int, tuple[float, int]] = {}  # partition -> when the orders' end was asked for, and the end
+        self.tails_asked: dict[
+            int, tuple[float, int]
+        ] = {}  # partition -> when the orders' end was asked for, and the end
         self._tasks: set[asyncio.Task[None]] = set()
 
     def reset(self, partitions: frozenset[int]) -> None:

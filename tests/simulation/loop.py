@@ -38,7 +38,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._count = 0
-        self._keep: list[asyncio.Task[Any]] = []  # a killed process's coroutines must not be finalised in the middle of the run
+        self._keep: list[
+            asyncio.Task[Any]
+        ] = []  # a killed process's coroutines must not be finalised in the middle of the run
         self.errors: list[str] = []
         self.outside: Context = copy_context()  # of what belongs to no process: network, servers, venue
 

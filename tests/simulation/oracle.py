@@ -95,17 +95,26 @@ class Fold:
         if isinstance(message, Claim):
             self.epoch = record.offset
             return
-        if isinstance(message, Refusal) or (self.account is not None and getattr(message, "account", "") != self.account):
+        if isinstance(message, Refusal) or (
+            self.account is not None and getattr(message, "account", "") != self.account
+        ):
             return
         if isinstance(message, Fill):
             self._fold_fill(message)
         elif isinstance(message, Transfer):
             if message.transfer_id not in self.ids:
                 self.ids.add(message.transfer_id)
-                _add(self.balances, (message.account, message.bucket or "main", message.asset), parse_signed(message.amount))
+                _add(
+                    self.balances,
+                    (message.account, message.bucket or "main", message.asset),
+                    parse_signed(message.amount),
+                )
         elif isinstance(message, OrderEvent):
             reported, terminal = self.events.get(message.order_id, (0, False))
-            self.events[message.order_id] = max(reported, parse(message.filled_quantity or "0")), terminal or message.status in TERMINAL
+            self.events[message.order_id] = (
+                max(reported, parse(message.filled_quantity or "0")),
+                terminal or message.status in TERMINAL,
+            )
             self._note(message.account, message.bucket, message.instrument, message.attempt)
         elif isinstance(message, Order) and message.epoch == self.epoch:
             self.orders[message.order_id] = OrderState(message)
@@ -161,20 +170,30 @@ def check_rows(fold: Fold, rows: Mapping[bytes, bytes], skip: frozenset[bytes] =
     for order_id, state in fold.orders.items():
         place = (state.order.account, state.order.bucket)
         if not state.settled and place not in skipped:
-            promise(place in found and order_id in found[place].orders, f"open order {order_id} of {place} is not in its row at {fold.at}")
+            promise(
+                place in found and order_id in found[place].orders,
+                f"open order {order_id} of {place} is not in its row at {fold.at}",
+            )
 
 
 def _check_orders(fold: Fold, place: tuple[str, str], row: BucketRow) -> None:
     for order_id, order in row.orders.items():
         promise(
-            not order.confirmed or order_id in fold.orders, f"order {order_id} of {place} is stored as issued, the log has it not at {fold.at}"
+            not order.confirmed or order_id in fold.orders,
+            f"order {order_id} of {place} is stored as issued, the log has it not at {fold.at}",
         )
     expected = {key[2]: attempt for key, attempt in fold.attempts.items() if key[:2] == place}
-    promise(row.attempts == expected, f"attempts of {place}: {row.attempts} stored, {expected} in the topics at {fold.at}")
+    promise(
+        row.attempts == expected, f"attempts of {place}: {row.attempts} stored, {expected} in the topics at {fold.at}"
+    )
 
 
 def _check_same(
-    what: str, expected: Mapping[Key, int], found: Mapping[Key, int], skipped: set[tuple[str, ...]], at: Mapping[str, int]
+    what: str,
+    expected: Mapping[Key, int],
+    found: Mapping[Key, int],
+    skipped: set[tuple[str, ...]],
+    at: Mapping[str, int],
 ) -> None:
     for key in sorted(expected.keys() | found.keys()):
         if key[:2] not in skipped and expected.get(key, 0) != found.get(key, 0):
@@ -210,7 +229,12 @@ def _check_order(messages: Messages, partition: int, record: Record, order: Orde
     right_id = id_of_order(order.account, order.bucket, order.instrument, order.attempt)
     promise(order.order_id == right_id, f"{name}: its id is not the hash of account, bucket, instrument and attempt")
     seen = order.evidence
-    places = {"fills": seen.fills, "transfers": seen.transfers, "order-events": seen.order_events, ORDERS: seen.liquidation_orders}
+    places = {
+        "fills": seen.fills,
+        "transfers": seen.transfers,
+        "order-events": seen.order_events,
+        ORDERS: seen.liquidation_orders,
+    }
     vector = {topic: place[1] + 1 for topic, place in places.items() if place is not None}
     fold = Fold(messages, partition, account=order.account).advance(vector)
     marks = {}
@@ -220,7 +244,9 @@ def _check_order(messages: Messages, partition: int, record: Record, order: Orde
         marks[instrument] = parse(message.mark_price or "0")
     equity, margin = fold.equity(order.account, order.bucket, marks)
     told = f"equity {order.equity}, margin {order.maintenance_margin}"
-    promise(abs(equity - parse_signed(order.equity)) <= 1, f"{name}: {told}, its evidence says equity {to_text(equity)}")
+    promise(
+        abs(equity - parse_signed(order.equity)) <= 1, f"{name}: {told}, its evidence says equity {to_text(equity)}"
+    )
     promise(equity < margin or equity < 0, f"{name}: {told}: not liquidatable by its own evidence")
     held = fold.positions.get((order.account, order.bucket, order.instrument), 0)
     promise(parse(order.quantity) <= abs(held), f"{name}: closes {order.quantity} of {to_text(held)}")

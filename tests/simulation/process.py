@@ -68,7 +68,7 @@ class Node:
         loop, draw = world.loop, world.draw
         self.kafka = Link(loop, draw, world.weather, world.count)
         self.redis = Link(loop, draw, world.weather, world.count)
-        self.resumed_at = 0.0
+        self.stopped_at = self.resumed_at = 0.0  # when it stood still last, for long enough to be taken for dead
         clock, silent = ProcessClock(loop, self.process), Silent(world, self.name)
         self.engine = Engine(SETTINGS_OF(world.broker.partitions), gates_open=False)
         client: Any = RedisClient(world.server, self.redis, self.point)
@@ -159,8 +159,8 @@ class Node:
 
     # -- watching what it sends --------------------------------------------------------------------------------------------
 
-    def watch(self, outgoing: Outgoing) -> None:
-        """An order leaves: was it allowed to?"""
+    def watch(self, outgoing: Outgoing, entered: float) -> None:
+        """An order leaves, which was handed over at `entered`: was it allowed to?"""
         if outgoing.topic != ORDERS:
             return
         message = decode(ORDERS, outgoing.value)
@@ -168,11 +168,11 @@ class Node:
             return
         shard = self.worker.shards.get(outgoing.partition)
         try:
-            self._check_order(message, outgoing.partition, shard)
+            self._check_order(message, outgoing.partition, shard, entered)
         except Violation as violation:
             self.world.violated(violation)
 
-    def _check_order(self, order: Order, partition: int, shard: Shard | None) -> None:
+    def _check_order(self, order: Order, partition: int, shard: Shard | None, entered: float) -> None:
         loop, broker, told = self.world.loop, self.world.broker, f"{self.name} sends order {order.order_id}"
         if shard is None:
             raise Violation(f"{told} of partition {partition}, which is not its own")
@@ -182,13 +182,17 @@ class Node:
         if getattr(claims[0], "nonce", "").rpartition("-")[0] != self.name:
             raise Violation(f"{told} under {order.epoch}, which is no claim of its own")
         asked, end = self.input.tails_asked.get(partition, (-1.0, 0))
+        if entered < self.resumed_at:
+            return  # it stood still inside the very call: nothing but the epoch can tell now
         if asked < self.resumed_at or (end > shard.next[ORDERS] and asked >= self.resumed_at > 0):
             raise Violation(f"{told} after it stood still, without having read the end of the orders")
         limit = true_ms(loop) - OLD_S * 1000
         for topic, position in shard.next.items():
             log = broker.log(topic, partition)
             if position < len(log) and log[position].timestamp_ms < limit:
-                raise Violation(f"{told} while {topic}@{position} waits unread for {true_ms(loop) - log[position].timestamp_ms} ms")
+                raise Violation(
+                    f"{told} while {topic}@{position} waits unread for {true_ms(loop) - log[position].timestamp_ms} ms"
+                )
 
 
 def SETTINGS_OF(partitions: int) -> Settings:  # noqa: N802  # reads as the constant that it is but for the count

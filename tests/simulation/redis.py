@@ -54,6 +54,8 @@ class RedisServer:
     def _flush(self, buckets: str, meta: str, args: list[bytes]) -> list[bytes]:
         """The twin of the Lua function in redis_function.py."""
         stored = self.data.get(meta, {})
+        if b"epoch" in stored and not stored[b"epoch"].strip().lstrip(b"-").isdigit():
+            raise ResponseError("attempt to compare nil with number")
         if b"epoch" in stored and int(args[0]) < int(stored[b"epoch"]):
             return [b"FENCED", stored[b"epoch"]]
         count, at, same = int(args[1]), 2, True
@@ -90,7 +92,11 @@ class RedisServer:
         """A failover to a replica that was behind: back to any earlier moment, mostly a near one."""
         if not self.history:
             return
-        back = min(len(self.history), 1 + int(draw.expovariate(1 / 5))) if draw.random() < 0.8 else draw.randrange(1, len(self.history) + 1)
+        back = (
+            min(len(self.history), 1 + int(draw.expovariate(1 / 5)))
+            if draw.random() < 0.8
+            else draw.randrange(1, len(self.history) + 1)
+        )
         state = self.history[-back][1]
         self.data = {key: dict(fields) for key, fields in state.items()}
 

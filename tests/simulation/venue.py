@@ -103,7 +103,11 @@ class Venue:
         self.loop.later(self.draw.uniform(0.08, 0.25), self._tick)
 
     def _price(self, name: str) -> None:
-        self._put("prices", name, {"instrument": name, "mark_price": f"{self.marks[name]:.1f}", "source": "venue", "ts_ms": self._now()})
+        self._put(
+            "prices",
+            name,
+            {"instrument": name, "mark_price": f"{self.marks[name]:.1f}", "source": "venue", "ts_ms": self._now()},
+        )
 
     def _trade(self) -> None:
         """Two clients trade with each other, or one pays in or out."""
@@ -124,7 +128,9 @@ class Venue:
         price = f"{self.marks[instrument]:.1f}"
         self._book(client, instrument, side, quantity, price, {"exec_type": "trade"})
 
-    def _book(self, client: Client, instrument: str, side: str, quantity: str, price: str, more: dict[str, Any]) -> None:
+    def _book(
+        self, client: Client, instrument: str, side: str, quantity: str, price: str, more: dict[str, Any]
+    ) -> None:
         bucket = client.bucket(instrument)
         key, signed = (client.name, bucket, instrument), parse(quantity) * (1 if side == "buy" else -1)
         fee = -(-abs(signed) * parse(price) * parse(TAKER) // ONE**2)
@@ -184,7 +190,9 @@ class Venue:
         elif message.order_id in gate.open:
             gate.open[message.order_id] = message
         elif self._reducible(message) <= 0:
-            self._publish(message.account, encode(answer_to(message, "rejected", "0", self._now(), reason="no position")))
+            self._publish(
+                message.account, encode(answer_to(message, "rejected", "0", self._now(), reason="no position"))
+            )
         else:
             gate.open[message.order_id] = message
             self.loop.later(self.draw.expovariate(1 / 0.05), self._execute, message.order_id)
@@ -211,7 +219,14 @@ class Venue:
             self.gate.executed[order_id] = event
             kind = {"takeover": "takeover", "adl": "adl"}.get(order.stage, "liquidation")
             client = next(each for each in self.clients if each.name == order.account)
-            self._book(client, order.instrument, order.side, to_text(quantity), order.limit_price, {"order_id": order_id, "exec_type": kind})
+            self._book(
+                client,
+                order.instrument,
+                order.side,
+                to_text(quantity),
+                order.limit_price,
+                {"order_id": order_id, "exec_type": kind},
+            )
         self._publish(order.account, event)
 
     # -- writing -------------------------------------------------------------------------------------------------------

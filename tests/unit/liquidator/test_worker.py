@@ -149,6 +149,38 @@ def test_lag_in_a_backlog_is_counted_from_the_newest_folded_record() -> None:
     assert (lag.records, lag.ms) == (495, 8_000)
 
 
+def test_lag_after_a_silence_is_counted_from_its_beginning() -> None:
+    """The broker was away: what it tells of then may have waited all that time."""
+    lag = LagOfTopic()
+    lag.observe(position=5, feed=Feed(5, 1), now_ms=1_000)
+    lag.observe(position=5, feed=Feed(5, 1), now_ms=4_000)
+    assert lag.ms == 3_000
+    lag.observe(position=5, feed=Feed(9, 2), now_ms=4_050)
+    assert (lag.records, lag.ms) == (4, 3_000)
+
+
+def test_records_that_wait_and_never_come_are_noticed() -> None:
+    lag = LagOfTopic()
+    for now_ms in (1_000, 3_000, 7_000):
+        lag.observe(position=5, feed=Feed(9, now_ms), now_ms=now_ms)
+    assert lag.stuck_ms == 6_000
+    lag.asked_again()
+    lag.observe(position=5, feed=Feed(9, 7_050), now_ms=7_050)
+    assert lag.stuck_ms == 0
+
+
+async def test_records_lost_on_the_way_are_asked_for_again() -> None:
+    """No later record follows that would show the hole."""
+    world = await World().live(0)
+    world.fill("a")
+    world.input.positions["fills", 0] = 1  # fetched, and dropped before it reached the worker
+    await world.run(4)
+    assert Reason.ACCOUNT_LAG in world.worker.shards[0].reasons
+    await world.run(2)
+    assert world.engine.fills == {"a": 1}
+    assert world.engine.gates[0]
+
+
 async def test_the_engines_time_follows_the_wall_at_most_every_100_ms() -> None:
     world = await World().live(0)
     world.engine.timers.clear()
