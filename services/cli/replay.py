@@ -1,34 +1,60 @@
 """`ringfence replay`: a recording through the engine, every effect and a summary."""
 
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import typer
 
-from services.cli.output import ExitCode, flush_json, note, stop, watched, write_json
+from services.cli.output import ExitCode, flush_json, note, stop, watched
+from services.cli.pacing import paced, speed_of
 from services.cli.recordings import KafkaConfig, RecordingPath, opened
 from services.cli.replay_options import (
+    AccountStory,
     AsJson,
+    Diffed,
+    Drops,
     EngineOption,
     MatchingOption,
     OriginalTopics,
     Report,
     Risk,
     Sets,
+    Shocks,
     Speed,
+    Sticks,
     To,
+    UntilOrder,
+    Variants,
     YesOriginalTopics,
+)
+from services.cli.replay_output import (
+    show_comparison,
+    show_diff,
+    show_difference,
+    show_state,
+    show_story_line,
+    show_summaries,
+    spool_to,
+    variant_text,
 )
 from services.cli.republish import republish
 from services.replay.choices import EngineName
 
 if TYPE_CHECKING:
+    from services.adapters.recordings import Recording
     from services.cli.report import Reporter
+    from services.contracts.records import Record
     from services.engine.effects import Effect
-    from services.replay.lockstep import Differs
-    from services.replay.overrides import Overrides
-    from services.replay.session import Plan
+    from services.engine.settings import Settings
+    from services.replay.choices import Matching
+    from services.replay.session import Observer, Plan
     from services.replay.summary import Summary
+    from services.replay.what_if import WhatIf
 
 
 def replay(  # noqa: PLR0917  # typer reads options, not positions
@@ -37,6 +63,9 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
     engine: EngineOption = EngineName.FAST,
     matching: MatchingOption = None,
     risk: Risk = False,
+    diff: Diffed = False,
+    account: AccountStory = None,
+    until: UntilOrder = None,
     report: Report = None,
     to: To = None,
     speed: Speed = None,
@@ -44,149 +73,217 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
     yes_original_topics: YesOriginalTopics = False,
     config: KafkaConfig = None,
     sets: Sets = None,
+    shocks: Shocks = None,
+    drops: Drops = None,
+    sticks: Sticks = None,
+    variants: Variants = None,
 ) -> None:
-    """Run a recording through the engine and print every effect, then a summary. Exit code 1: a bucket went negative, or engines differ.
+    """Run a recording through the engine and print every effect, then a summary.
+
+    Exit code 1: a bucket went negative, engines differ, --until was not reached, or --diff found an order that its evidence does not
+    prove or a difference that nothing explains.
 
     Example: ringfence replay recording.jsonl --json --set instrument.BTC-PERP.maintenance_margin_rate=0.01
     """  # fmt: skip
-    from msgspec import structs
-
-    from services.cli.report import Reporter, source_of_plan
-    from services.replay.lockstep import Differs
-    from services.replay.overrides import OverrideError, Overrides
-    from services.replay.session import Plan, chosen_matching
-    from services.report.page import Variant
-
     if to is not None:
         told_twice = original_topics and yes_original_topics
         republish(path, to, speed, told_twice=told_twice, config=config, as_json=as_json)
         return
-    reporter = None if report is None else Reporter(report)
+    from services.replay.lockstep import Differs
+    from services.replay.overrides import OverrideError
+
+    reporter = _reporter(report)
     try:
+        asked = what_ifs(sets, [("shock", shocks), ("drop", drops), ("stick", sticks)], variants)
         with opened(path, config) as recording:
-            plan = Plan(recording=recording, engine=engine, matching=matching, risk=risk)
-            runs = [Overrides([]), *([Overrides(sets)] if sets else [])]
+            plan = _plan(recording, engine, matching, risk=risk, config=config)
+            looks = Looks(plan, diff=diff, account=account, until=until, as_json=as_json, reporter=reporter)
+            summaries = run_all(looks, asked, speed=speed)
             if reporter is not None:
-                plan = structs.replace(plan, matching=chosen_matching(plan))
-            summaries = run_all(plan, runs, as_json=as_json, reporter=reporter)
-            if reporter is not None:
-                compared = [
-                    Variant(
-                        name="what if" if run.changes else "as recorded", summary=summary.line(), changes=run.changes
-                    )
-                    for run, summary in zip(runs, summaries, strict=True)
-                ]
-                reporter.write(source_of_plan(path, plan), plan.settings, summaries[0], compared)
+                _write_report(reporter, path, looks.plan, asked, summaries)
     except OverrideError as error:
         flush_json()
         stop(str(error), ExitCode.WRONG_USE)
     except Differs as difference:
         show_difference(difference, as_json=as_json)
         raise typer.Exit(ExitCode.NO) from difference
-    went_negative = any(summary.negative_buckets for summary in summaries)
-    raise typer.Exit(ExitCode.NO if went_negative else ExitCode.DONE)
+    is_bad = any(summary.negative_buckets for summary in summaries) or looks.said_no
+    raise typer.Exit(ExitCode.NO if is_bad else ExitCode.DONE)
 
 
-def run_all(
-    plan: "Plan", runs: "list[Overrides]", *, as_json: bool, reporter: "Reporter | None" = None
-) -> "list[Summary]":
-    """Each run's effects, then the summaries of all, side by side. The first run is the one that a report is about."""
-    from services.replay.session import replay as run_once
+class Looks:
+    """Who looks on at the recording as it is: the report, the comparison with the recorded orders, an account's story, an end."""
 
-    variants = [dict(run.changes) or None for run in runs]
-    for run in runs:
-        run.settings(plan.settings)  # what is mistyped is told before anything runs
-    summaries: list[Summary] = []
-    for run, variant in zip(runs, variants, strict=True):
-        if variant and not as_json:
-            print_line(f"what if {', '.join(f'{key}={value}' for key, value in variant.items())}")
-        show = partial(show_effect, variant=variant, as_json=as_json)
-        counted = partial(watched, what="records")
-        if reporter is None or summaries:
-            summaries.append(run_once(plan, run, show, counted))
-        else:
-            summaries.append(
-                run_once(plan, run, reporter.shown(show), reporter.watched(counted), observer=reporter.collector)
-            )
-    show_summaries(summaries, variants, as_json=as_json)
+    def __init__(
+        self, plan: "Plan", *, diff: bool, account: str | None, until: str | None, as_json: bool, reporter: "Reporter | None"
+    ) -> None:  # fmt: skip
+        from msgspec import structs
+
+        from services.adapters.presets import load_presets
+        from services.replay.diff import Diff
+        from services.replay.session import chosen_matching
+        from services.replay.story import Story
+        from services.replay.until import Until
+
+        self.as_json, self.reporter, self.said_no = as_json, reporter, False
+        self.diff: Diff | None = None
+        if diff:
+            self.diff = Diff(plan.recording.records(), plan.settings, load_presets())
+            plan = structs.replace(plan, settings=self.diff.settings)
+        self.story: Story | None = (
+            None if account is None else Story(account, partial(show_story_line, as_json=as_json))
+        )
+        self.until: Until | None = None if until is None else Until(until)
+        step_by_step = self.story is not None or self.until is not None
+        self.plan = structs.replace(
+            plan, matching=chosen_matching(plan), **({"stretch": 1} if step_by_step else {})
+        )  # fmt: skip
+
+    @property
+    def observers(self) -> "list[Observer]":
+        reported = [] if self.reporter is None else [self.reporter.collector]
+        return [each for each in (*reported, self.story, self.until) if each is not None]
+
+    def records_of(self, records: "Iterable[Record]") -> "Iterator[Record]":
+        """The records, shown to everybody before the engine gets them."""
+        lookers: list[Callable[[Record], None]] = [
+            look.saw for look in (self.diff, self.story, self.until) if look is not None
+        ]
+        if not lookers:
+            yield from records
+            return
+        for record in records:
+            for look in lookers:
+                look(record)
+            yield record
+
+    def effect(self, show: "Callable[[Effect], None]") -> "Callable[[Effect], None]":
+        """Shows an effect to everybody; printed is what nobody tells in other words."""
+        is_quiet = self.story is not None or self.until is not None or (self.diff is not None and not self.as_json)
+        told = [look.decided for look in (self.diff, self.story, self.until) if look is not None]
+        printed = [] if is_quiet else [show if self.reporter is None else self.reporter.shown(show)]
+        if is_quiet and self.reporter is not None:
+            printed = [self.reporter.shown(lambda _: None)]
+        listeners = [*printed, *told]
+        if len(listeners) == 1:
+            return listeners[0]
+
+        def all_of_them(effect: "Effect") -> None:
+            for listener in listeners:
+                listener(effect)
+
+        return all_of_them
+
+    def finish(self) -> None:
+        """What is told at the end, before the summary."""
+        if self.story is not None:
+            self.story.finish()
+        if self.diff is not None:
+            findings = self.diff.findings()
+            show_diff(findings, as_json=self.as_json)
+            self.said_no = not all(finding.is_good for finding in findings)
+        if self.until is not None:
+            note("ringfence: neither the recording nor the replay holds the order of --until")
+            self.said_no = True
+
+
+def what_ifs(
+    sets: list[str] | None, feeds: list[tuple[str, list[str] | None]], variants: list[str] | None
+) -> "list[WhatIf]":
+    """The recording as it is, what `--set` and the feeds make of it together, then each named variant. Raises `OverrideError`."""
+    from services.replay.what_if import WhatIf, parse_variant
+
+    asked = [WhatIf()]
+    given = [(kind, text) for kind, texts in feeds for text in texts or ()]
+    if sets or given:
+        asked.append(WhatIf(sets=sets or (), feeds=given))
+    return [*asked, *(parse_variant(text) for text in variants or ())]
+
+
+def run_all(looks: Looks, asked: "list[WhatIf]", *, speed: str | None) -> "list[Summary]":
+    """One pass; each run's effects, then the summaries of all, side by side. Variants are held back on disk until it is their turn."""
+    from services.replay.session import drive, prepare
+    from services.replay.until import Reached
+
+    as_json, pace = looks.as_json, None if speed is None else speed_of(speed)
+    runs = prepare(looks.plan, asked)
+    with ExitStack() as stack:
+        spools = [stack.enter_context(tempfile.TemporaryFile()) for _ in runs[1:]]
+        base = looks.effect(spool_to(sys.stdout.buffer, None, as_json=as_json))
+        others = [
+            spool_to(spool, dict(run.what_if.changes), as_json=as_json) for run, spool in zip(runs[1:], spools, strict=True)
+        ]  # fmt: skip
+
+        def shown_to_all(records: "Iterable[Record]") -> "Iterable[Record]":
+            counted = partial(watched, what="records")
+            seen = counted if looks.reporter is None else looks.reporter.watched(counted)
+            return looks.records_of(seen(paced(records, pace)))
+
+        try:
+            summaries = drive(looks.plan, runs, [base, *others], watched=shown_to_all, observers=looks.observers)
+        except Reached as reached:
+            assert looks.until is not None, "only who looks for an order reaches it"
+            show_state(looks.until.state(reached), as_json=as_json)
+            flush_json()
+            raise typer.Exit(ExitCode.DONE) from reached
+        flush_json()
+        for run, spool in zip(runs[1:], spools, strict=True):
+            if not as_json:
+                typer.echo(f"what if {variant_text(run.what_if.changes)}")
+            _copy(spool)
+    looks.finish()
+    if len(runs) > 1 and (not as_json or any(run.what_if.is_more_than_sets for run in runs)):
+        show_comparison(runs, as_json=as_json)  # with `--set` alone the JSON stays what it always was
+    show_summaries(summaries, [dict(run.what_if.changes) or None for run in runs], as_json=as_json)
     return summaries
 
 
-def show_effect(effect: "Effect", *, variant: dict[str, str] | None, as_json: bool) -> None:
-    """One effect as a line; one of a what-if run says last what was changed."""
-    from services.replay.lines import effect_line
-
-    line = effect_line(effect)
-    if as_json:
-        write_json(line if variant is None else {**line, "variant": variant})
-    else:
-        print_line(effect_text(line))
+def _copy(spool: IO[bytes]) -> None:
+    spool.seek(0)
+    while piece := spool.read(1 << 20):
+        sys.stdout.buffer.write(piece)
+    flush_json()
 
 
-def effect_text(line: dict[str, Any]) -> str:
-    """The line of an effect for a person."""
-    cause = "{}[{}]@{}".format(*line["cause"])
-    place = "|".join(part for part in (line.get("account"), line.get("bucket")) if part)
-    match line["effect"]:
-        case "liquidation-order":
-            what = (
-                f"{line['side']} {line['quantity']} {line['instrument']} at {line['limit_price']} ({line['stage']}, attempt "
-                f"{line['attempt']}, mark {line['mark_price']}, equity {line['equity']}, maintenance {line['maintenance_margin']})"
-            )
-        case "account-state":
-            what = f"{line['previous_status']} -> {line['status']}, equity {line['equity']}, maintenance {line['maintenance_margin']}"
-        case "dead-letter":
-            what = f"{line['reason']}: {line['detail']}"
-        case "default":
-            what = f"{line['deficit']} {line['asset']} missing"
-        case _:
-            what = " ".join(part for part in (line["name"], line["instrument"], line["detail"]) if part)
-    return f"{line['effect']:<18} {place:<24} {what}  <- {cause}"
+def _plan(
+    recording: "Recording", engine: EngineName, matching: "Matching | None", *, risk: bool, config: Path | None
+) -> "Plan":
+    """Settings are the worker's where its configuration is given, else the defaults."""
+    from services.engine.settings import Settings
+    from services.replay.session import Plan
+
+    settings = Settings() if config is None else settings_of(config)
+    return Plan(recording=recording, engine=engine, matching=matching, risk=risk, settings=settings)
 
 
-def show_summaries(summaries: "list[Summary]", variants: list[dict[str, str] | None], *, as_json: bool) -> None:
-    """One summary line a run, or one table with a column a run."""
-    lines = [summary.line(variant) for summary, variant in zip(summaries, variants, strict=True)]
-    if as_json:
-        for line in lines:
-            write_json(line)
-        flush_json()
-        return
-    from rich.console import Console
-    from rich.table import Table
+def settings_of(config: Path) -> "Settings":
+    """The engine's settings of a worker's configuration. A recording of some partitions holds no count of them: none is checked."""
+    from msgspec import structs
 
-    shown = Table("summary", box=None, header_style="bold", pad_edge=False)
-    for line in lines:
-        changed = line.get("variant")
-        shown.add_column(
-            "as recorded" if changed is None else "\n".join(f"{k}={v}" for k, v in changed.items()), justify="right"
+    from services.liquidator.config import Misconfigured, load
+
+    try:
+        return structs.replace(load(config).engine.settings(1), account_partitions=None)
+    except Misconfigured as error:
+        stop(str(error), ExitCode.WRONG_USE)
+
+
+def _reporter(report: str | None) -> "Reporter | None":
+    from services.cli.report import Reporter
+
+    return None if report is None else Reporter(report)
+
+
+def _write_report(
+    reporter: "Reporter", path: str, plan: "Plan", asked: "list[WhatIf]", summaries: "list[Summary]"
+) -> None:
+    from services.cli.report import source_of_plan
+    from services.report.page import Variant
+
+    compared = [
+        Variant(
+            name=each.name or ("as recorded" if each.is_plain else "what if"), summary=summary.line(), changes=each.changes
         )
-    for key in lines[0]:
-        if key != "effect":
-            shown.add_row(key, *(_cell(line[key]) for line in lines))
-    Console().print(shown)
-
-
-def show_difference(difference: "Differs", *, as_json: bool) -> None:
-    """The input at which two engines disagree, and what each said."""
-    if as_json:
-        write_json(difference.line())
-        flush_json()
-        return
-    print_line(f"fast and reference differ at {difference.cause}")
-    for name, lines in (("fast", difference.fast), ("reference", difference.reference)):
-        for line in lines or [{"nothing": None}]:
-            print_line(f"  {name:<10} {line}")
-    note("ringfence: the engines differ")
-
-
-def print_line(text: str) -> None:
-    typer.echo(text)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, dict) and any(isinstance(each, dict) for each in value.values()):
-        return "\n".join(f"{name}: {each['breaches']} of {each['observations']}" for name, each in value.items())
-    if isinstance(value, dict):
-        return ", ".join(f"{amount} {asset}" for asset, amount in value.items()) or "none"
-    return "none" if value is None else str(value)
+        for each, summary in zip(asked, summaries, strict=True)
+    ]  # fmt: skip
+    reporter.write(source_of_plan(path, plan), plan.settings, summaries[0], compared)

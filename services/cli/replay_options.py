@@ -33,7 +33,49 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="What if: instrument.ID.FIELD, collateral.ASSET.FIELD, engine.FIELD or risk.FIELD; again for more.",
+        help="What if: instrument.ID.FIELD, collateral.ASSET.FIELD, engine.FIELD, risk.FIELD or venue.latency_ms; again for more.",
+    ),
+]
+Shocks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shock",
+        metavar="ID=PERCENT%@TIME[..TIME]",
+        help="What if: marks and index of an instrument (or *) moved, as BTC-PERP=-10%@21:15; with a second time in a line until "
+        "then. Times: 21:15 UTC, 2025-10-10T21:15:00Z, +5m after the first price.",
+    ),
+]
+Drops = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="ID@TIME..TIME", help="What if: no price of an instrument (or *) had come."),
+]
+Sticks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stick", metavar="ID@TIME..TIME", help="What if: prices of an instrument (or *) had stuck at the last one."
+    ),
+]
+Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        metavar="NAME:KEY=VALUE,…",
+        help="A further what-if of its own in the same pass; KEY as for --set, or shock, drop, stick; again for more.",
+    ),
+]
+Diffed = Annotated[
+    bool,
+    typer.Option(
+        "--diff", help="Prove each recorded order from its evidence, and explain each that the replay lacks or adds."
+    ),
+]
+AccountStory = Annotated[
+    str | None, typer.Option("--account", metavar="A", help="Tell the story of one account.", show_default=False)
+]
+UntilOrder = Annotated[
+    str | None,
+    typer.Option(
+        "--until", metavar="ORDER_ID", help="Stop at this order and print what stood then.", show_default=False
     ),
 ]
 To = Annotated[
@@ -47,7 +89,9 @@ To = Annotated[
 Speed = Annotated[
     str | None,
     typer.Option(
-        metavar="N|max", help="With --to: N times as fast as recorded (1), or as fast as possible.", show_default=False
+        metavar="N|max",
+        help="N times as fast as recorded, or as fast as possible (max: the default, with --to 1).",
+        show_default=False,
     ),
 ]
 OriginalTopics = Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from services.cli.output import ExitCode, flush_json, note, stop, watched, write_json
+from services.cli.pacing import speed_of
 from services.cli.recordings import connect_with, opened
 
 if TYPE_CHECKING:
@@ -54,20 +55,10 @@ def _target(recording: "Recording", to: str, speed: str | None, *, told_twice: b
             ExitCode.WRONG_USE,
         )
     return Target(
-        connection=(connect_with(config) or plain_connection)(url.bootstrap), prefix=url.prefix, speed=_speed(speed)
+        connection=(connect_with(config) or plain_connection)(url.bootstrap),
+        prefix=url.prefix,
+        speed=speed_of(speed or "1"),
     )
-
-
-def _speed(text: str | None) -> float | None:
-    if text == "max":
-        return None
-    try:
-        speed = float(text or "1")
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        stop(f"--speed {text}: expected a positive number, or max", ExitCode.WRONG_USE)
-    return speed
 
 
 async def _published(recording: "Recording", target: "Target") -> "Published":

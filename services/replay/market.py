@@ -64,6 +64,12 @@ class Market:
             return -quantity * size / price
         return quantity * size * price
 
+    def notional(self, instrument: str, quantity: str, price: str) -> tuple[str, Fraction]:
+        """Settlement asset and what `quantity` contracts are worth in it."""
+        return self._instruments[instrument].settlement_asset, abs(
+            self.value(instrument, Fraction(quantity), Fraction(price))
+        )
+
     def settlement_price(self, account: str, instrument: str) -> Fraction | None:
         """The settlement asset's price in the account's valuation asset, or None where it is not known."""
         asset = self._instruments[instrument].settlement_asset

@@ -67,6 +67,10 @@ class Matcher:
             return self._filled(entry, order.limit_price, now_ms)
         return []
 
+    def refused(self, order: Order, now_ms: int) -> list[Answer]:
+        """An order that arrives when it is no longer valid is not executed."""
+        return [self._executed.get(order.order_id) or _event(order, "expired", None, now_ms)]
+
     def _at_mark(self, entry: OpenOrder, now_ms: int) -> list[Answer]:
         order = entry.order
         mark, limit = self._market.mark(order.instrument), Fraction(order.limit_price)

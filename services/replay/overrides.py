@@ -1,6 +1,6 @@
 """What-if: `--set SCOPE.….FIELD=VALUE` rewrites settings of the engine and records of instruments and collateral.
 
-`risk.FIELD=VALUE` is one of the model behind `--risk`, `engine.FIELD=VALUE` a setting, `engine.ladders.client:cross.FIELD=VALUE` a rung of one class of accounts. `instrument.ID.FIELD=VALUE` and `collateral.ASSET.FIELD=VALUE` replace a field in every record of
+`risk.FIELD=VALUE` is one of the model behind `--risk`, `venue.latency_ms=VALUE` how long an order travels before the matching sees it, `engine.FIELD=VALUE` a setting, `engine.ladders.client:cross.FIELD=VALUE` a rung of one class of accounts. `instrument.ID.FIELD=VALUE` and `collateral.ASSET.FIELD=VALUE` replace a field in every record of
 that id; `margin_tiers.N.FIELD` names one tier (from 0), and a tier's field without `margin_tiers` means every tier. A maintenance
 rate lifts the initial rate where that would be lower. `null` takes a field away.
 """
@@ -25,7 +25,11 @@ SCOPES: Final[dict[str, tuple[str, str, type[Message]]]] = {
     "collateral": ("collateral", "asset", Collateral),
 }
 LADDERS: Final = "engine.ladders."
-PARAMETERS: Final = ("engine", "risk")  # scopes that are no records: settings, and the model of `--risk`
+PARAMETERS: Final = (
+    "engine",
+    "risk",
+    "venue",
+)  # scopes that are no records: settings, the model of `--risk`, what answers
 TIER_FIELDS: Final = frozenset(f.name for f in structs.fields(MarginTier))
 COUNTS: Final = frozenset(
     {"account_partitions", "duplicate_window", "transfer_window", "parked_fills", "max_prices", "max_attempts"}
@@ -46,6 +50,12 @@ class Override(Struct, frozen=True, kw_only=True):
     id: str
     path: tuple[str, ...]
     value: str | None
+
+
+class Venue(Struct, frozen=True, kw_only=True):
+    """What the simulated venue is like: orders reach it `latency_ms` after they were decided."""
+
+    latency_ms: int = 0
 
 
 class Overrides:
@@ -80,24 +90,33 @@ class Overrides:
 
     def risk_model(self) -> RiskModel:
         """The default model of multipliers with the `risk.` overrides. Raises `OverrideError`."""
-        changes = {
-            target.removeprefix("risk."): _setting(target.removeprefix("risk."), value, RiskModel)
-            for target, value in self.changes.items()
-            if target.startswith("risk.")
-        }
         try:
-            return structs.replace(RiskModel(), **changes)
+            return structs.replace(RiskModel(), **self._chosen("risk", RiskModel))
         except ValueError as error:
             raise OverrideError(f"--set risk: {error}") from error
 
+    def venue(self) -> Venue:
+        """The venue with the `venue.` overrides. Raises `OverrideError`."""
+        return structs.replace(Venue(), **self._chosen("venue", Venue))
+
+    def _chosen(self, scope: str, kind: type[RiskModel] | type[Venue]) -> dict[str, Any]:
+        prefix = f"{scope}."
+        return {
+            target.removeprefix(prefix): _setting(target.removeprefix(prefix), value, kind)
+            for target, value in self.changes.items()
+            if target.startswith(prefix)
+        }
+
     def records(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records with their fields replaced. Raises `OverrideError` where the result would be refused."""
-        for record in records:
-            changed = record
-            for override in self._records:
-                if override.topic == record.topic:
-                    changed = self._applied(override, changed)
-            yield changed
+        return map(self.record, records)
+
+    def record(self, record: Record) -> Record:
+        """One of them."""
+        for override in self._records:
+            if override.topic == record.topic:
+                record = self._applied(override, record)
+        return record
 
     @property
     def unused(self) -> list[str]:
@@ -117,6 +136,9 @@ class Overrides:
             raise OverrideError(f"--set {override.text}: {refusal.reason}: {refusal.detail}")
         self._met.add(override.text)
         return structs.replace(record, value=value)
+
+
+SCOPE_OF: Final[dict[type[Any], str]] = {Settings: "engine", RiskModel: "risk", Venue: "venue"}
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -195,9 +217,9 @@ def _typed(name: str, value: str | None) -> str | int | None:
     return int(value) if value is not None and is_integer and value.isdigit() else value
 
 
-def _setting(name: str, value: str, kind: type[Settings] | type[RiskModel] = Settings) -> Any:
+def _setting(name: str, value: str, kind: type[Settings] | type[RiskModel] | type[Venue] = Settings) -> Any:
     """The value of a setting: times and counts are integers, switches true or false, choices one of their words, all else decimal rates."""
-    scope, known = "engine" if kind is Settings else "risk", kind.__struct_fields__
+    scope, known = SCOPE_OF[kind], kind.__struct_fields__
     if name not in known or name == "ladders":
         raise OverrideError(f"--set {scope}.{name}: no such setting; there are {', '.join(known)}")
     try:

@@ -1,6 +1,6 @@
 """`ringfence replay --risk`: the multipliers that a publisher would have written, and how well they were chosen."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 from services.contracts.codec import encode
@@ -19,12 +19,12 @@ class RiskFeed:
         self._fold = RiskFold(model, settings, computes=computes)
         self._next_offset = 0
 
-    def records(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records with the computed ones among them."""
-        for record in records:
-            yield record
-            for parameters in self._fold.apply(record):
-                yield Record(
+    def after(self, record: Record) -> list[Record]:
+        """The record, and the computed ones behind it."""
+        made = [record]
+        for parameters in self._fold.apply(record):
+            made.append(
+                Record(
                     topic=RISK_TOPIC,
                     partition=0,
                     offset=self._next_offset,
@@ -32,7 +32,9 @@ class RiskFeed:
                     key=parameters.instrument.encode(),
                     value=encode(parameters),
                 )
-                self._next_offset += 1
+            )
+            self._next_offset += 1
+        return made
 
     def backtest(self) -> dict[str, dict[str, Any]]:
         """By instrument."""

@@ -25,6 +25,9 @@ OWN_TOPICS: Final = frozenset(
 )
 MATCHED_TOPICS: Final = frozenset({"instruments", "collateral", "accounts", "prices", ORDERS})
 ANSWER_TOPICS: Final[dict[type[Message], str]] = {Fill: "fills", Transfer: "transfers", OrderEvent: "order-events"}
+PLAIN_TOPICS: Final = frozenset(
+    {"prices", "instruments", "collateral", "controls", "risk-parameters", "transfers", "accounts"}
+)
 CLOSING: Final = frozenset({"liquidation", "takeover", "adl"})
 STUCK_TIMERS: Final = 1_000
 
@@ -36,11 +39,14 @@ class TimerStuck(RuntimeError):
 class Runner:
     """Drives one engine. `now_ms` is the newest time that was reached."""
 
-    def __init__(self, engine: ReplayEngine, matching: Matching, *, settle_ms: int) -> None:
+    def __init__(self, engine: ReplayEngine, matching: Matching, *, settle_ms: int, latency_ms: int = 0) -> None:
+        """`latency_ms`: how long an order travels before the matching sees it."""
         self._engine = engine
         self._matching = matching
         self._matcher = Matcher(matching)
         self._settle_ms = settle_ms
+        self._latency_ms = latency_ms
+        self._travelling: deque[tuple[int, Order]] = deque()  # by arrival: all travel equally long
         self._partitions: dict[str, int] = {}
         self.on_answer: Callable[[Record], None] | None = None  # told every record that the matching made up
         self._next_offset: dict[tuple[str, int], int] = {}
@@ -48,21 +54,46 @@ class Runner:
 
     def run(self, records: Iterable[Record]) -> Iterator[Effect]:
         """Every effect, in order."""
+        yield from self.steps(records)
+        yield from self.finish()
+
+    def steps(self, records: Iterable[Record]) -> Iterator[Effect]:
+        """The timers that are due, then the record; and so on. The recording's own outputs are not inputs, nor are answers to
+        others' orders.
+        """
+        engine, next_offset, answers = self._engine, self._next_offset, self._matching.is_synthetic
         for record in records:
-            yield from self.step(record)
+            topic, time_ms = record.topic, record.timestamp_ms
+            if topic not in PLAIN_TOPICS and not self._is_input(record):
+                continue
+            due_ms = self._next_due_ms()
+            if due_ms is not None and due_ms <= max(self.now_ms, time_ms):
+                yield from self._fire(until_ms=max(self.now_ms, time_ms))
+            self.now_ms = max(self.now_ms, time_ms)
+            effects = engine.apply(record)
+            next_offset[topic, record.partition] = record.offset + 1
+            if effects or (answers and topic in MATCHED_TOPICS):
+                yield from effects
+                yield from self._feed(deque(self._what_follows(record, effects)))
+
+    def finish(self) -> Iterator[Effect]:
+        """After the last record."""
         yield from self._fire(until_ms=self.now_ms + self._settle_ms)
 
-    def step(self, record: Record) -> Iterator[Effect]:
-        """The timers that are due, then the record. The recording's own outputs are not inputs, nor are answers to others' orders."""
-        if not self._is_input(record):
-            return
-        yield from self._fire(until_ms=max(self.now_ms, record.timestamp_ms))
-        self.now_ms = max(self.now_ms, record.timestamp_ms)
-        yield from self._feed(deque([record]))
+    def _next_due_ms(self) -> int | None:
+        """When something happens by itself: in the engine, or because an order arrives at the venue."""
+        due_ms = self._engine.next_timer_ms()
+        if not self._travelling:
+            return due_ms
+        arrival_ms = self._travelling[0][0]
+        return arrival_ms if due_ms is None else min(due_ms, arrival_ms)
 
     def _fire(self, *, until_ms: int) -> Iterator[Effect]:
         before, repeats = -1, 0
-        while (due_ms := self._engine.next_timer_ms()) is not None and due_ms <= until_ms:
+        while (due_ms := self._next_due_ms()) is not None and due_ms <= until_ms:
+            if self._travelling and self._travelling[0][0] == due_ms:
+                yield from self._arrive(due_ms)
+                continue
             repeats = repeats + 1 if due_ms <= before else 0
             if repeats > STUCK_TIMERS:
                 raise TimerStuck(f"the timer of {due_ms} ms is due again after {repeats} rounds")
@@ -72,15 +103,26 @@ class Runner:
             yield from effects
             yield from self._feed(deque(self._read_backs(effects)))
 
+    def _arrive(self, due_ms: int) -> Iterator[Effect]:
+        """The venue sees an order that travelled, unless it came too late."""
+        _, order = self._travelling.popleft()
+        self.now_ms = max(self.now_ms, due_ms)
+        late = self.now_ms > order.valid_until_ms
+        answers = self._matcher.refused(order, self.now_ms) if late else self._matcher.ordered(order, self.now_ms)
+        yield from self._feed(deque(self._made(answers)))
+
     def _feed(self, inputs: deque[Record]) -> Iterator[Effect]:
-        """The inputs, and everything that follows from them: orders are read back first, then answered."""
+        """The inputs, and everything that follows from them."""
         while inputs:
             record = inputs.popleft()
             effects = self._engine.apply(record)
             self._next_offset[record.topic, record.partition] = record.offset + 1
             yield from effects
-            inputs.extend(self._read_backs(effects))
-            inputs.extend(self._answers(record, effects))
+            inputs.extend(self._what_follows(record, effects))
+
+    def _what_follows(self, record: Record, effects: list[Effect]) -> list[Record]:
+        """Orders are read back first, then answered."""
+        return self._read_backs(effects) + self._answers(record, effects)
 
     def _read_backs(self, effects: list[Effect]) -> list[Record]:
         records = []
@@ -97,10 +139,16 @@ class Runner:
         message = decode(record.topic, record.value)
         if isinstance(message, Refusal) or any(isinstance(e, DeadLetter) and e.record == record for e in effects):
             return []
-        if isinstance(message, Order):
-            answers = self._matcher.ordered(message, self.now_ms)
-        else:
+        if not isinstance(message, Order):
             answers = self._matcher.saw(message, self.now_ms)
+        elif self._latency_ms:
+            self._travelling.append((self.now_ms + self._latency_ms, message))
+            return []
+        else:
+            answers = self._matcher.ordered(message, self.now_ms)
+        return self._made(answers)
+
+    def _made(self, answers: list[Answer]) -> list[Record]:
         made = [self._synthetic(ANSWER_TOPICS[type(answer)], answer) for answer in answers]
         if self.on_answer is not None:
             for each in made:

@@ -1,6 +1,6 @@
 """What a replay amounts to: the counts and figures of its last line."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from services.contracts.decimals import parse, to_text
 from services.contracts.messages import Default, Order
-from services.contracts.records import Record
 from services.engine.effects import DeadLetter, Effect, Emit
 from services.replay.engines import ReplayEngine
 
@@ -49,11 +48,10 @@ class Tally:
         self._liquidated: set[tuple[str, str]] = set()
         self._deficits: dict[str, tuple[str, int]] = {}
 
-    def records_of(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records, counted as they pass."""
-        for record in records:
-            self.records += 1
-            yield record
+    @property
+    def orders(self) -> int:
+        """How many distinct ids."""
+        return len(self._orders)
 
     def count(self, effect: Effect) -> None:
         match effect:
@@ -83,7 +81,7 @@ class Tally:
             records=self.records,
             accounts=len({account for account, _ in places}),
             buckets=len(places),
-            orders=len(self._orders),
+            orders=self.orders,
             liquidated_buckets=len(self._liquidated),
             negative_buckets=len(engine.negative_buckets),
             lowest_equity=engine.lowest_equity,

@@ -129,7 +129,7 @@ def replayed(records: Sequence[Record]) -> tuple[Way, dict[int, set[str]]]:
     expected: dict[int, set[str]] = {}
     started = time.perf_counter()
     for index, record in enumerate(records):
-        for effect in runner.step(record):
+        for effect in runner.steps([record]):
             if isinstance(effect, Emit) and isinstance(effect.message, Order):
                 orders[effect.message.order_id] = effect.message
                 expected.setdefault(index, set()).add(effect.message.order_id)

@@ -61,7 +61,7 @@ def test_a_truncated_file_is_named(command: str, tmp_path: Path) -> None:
         ["--set", "no assignment"],
         ["--set", "instrument.SOL-PERP.tick_size=1"],
         ["--set", "instrument.BTC-PERP.tick_size=-1"],
-        ["--report", "r.html"],
+        ["--report", "nowhere/r.html"],
         ["one", "too many"],
     ],
 )

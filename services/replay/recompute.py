@@ -1,0 +1,183 @@
+"""One recorded order computed again from the evidence that it carries, and what differs.
+
+An engine without accounts is given the reference records and ticks that the order names, then its account as it stood, and one
+decision is asked for at the order's time. Ticks are taken as graded when they were used: they are believed at once here, and only
+their age is judged again. The rule that an account must have settled is not asked again either: it needs times of arrival.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, structs
+
+from services.contracts.codec import encode
+from services.contracts.journal import known_claim
+from services.contracts.messages import Order
+from services.contracts.records import Record
+from services.contracts.views import BucketView
+from services.engine.effects import Effect, Emit
+from services.engine.engine import Engine
+from services.engine.orders import open_order_of
+from services.engine.portfolio.preset import Preset
+from services.engine.rows import BucketRow, OrderRow, decode_row
+from services.engine.settings import Settings
+from services.replay.specification import presets_of
+
+ORDERS: Final = "liquidation-orders"
+NO_ROWS: Final[Mapping[str, bytes]] = {}
+_rows: Final = msgspec.msgpack.Encoder()
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """What one recorded order rests on, the account aside. `reference` are broadcast records but prices, in order; `ticks` the
+    prices that it names; `later` ticks that came after those and may have made them doubtful; `claimed`: its epoch is a claim's offset.
+    """  # fmt: skip
+
+    order: Order
+    partition: int
+    reference: Sequence[Record]
+    ticks: Sequence[Record]
+    later: Sequence[Record] = ()
+    claimed: bool
+
+    @property
+    def epoch(self) -> list[Record]:
+        return [known_claim(self.partition, self.order.epoch)] if self.claimed else []
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a computation said: the order of the recorded one's id or, failing that, another of its bucket; the bucket as it stood."""
+
+    order: Order | None
+    view: BucketView | None
+
+
+class Difference(Struct, frozen=True):
+    """One field of an order: as recorded, as computed."""
+
+    field: str
+    recorded: Any
+    computed: Any
+
+
+# -- the fast engine, on the account's rows ------------------------------------------------------------------------------
+
+
+def recompute(
+    case: Case,
+    rows: Mapping[str, bytes],
+    settings: Settings,
+    presets: Mapping[str, Preset],
+    *,
+    doubtful: bool = False,
+) -> Answer:
+    """The engine's decision. `rows` are the account's, by field. `doubtful`: the later ticks are jumps that wait to be confirmed."""
+    engine = Engine(_believing(settings, doubtful=doubtful), presets, search="full_scan")
+    for record in (*case.reference, *case.epoch, *case.ticks, *(case.later if doubtful else ())):
+        engine.apply(record)
+    engine.restore(case.partition, sorted(rows.items()))
+    effects = engine.timer(case.order.ts_ms)
+    return _answer(case.order, effects, engine.buckets())
+
+
+def with_waiting(rows: Mapping[str, bytes], waiting: Iterable[Order], since: Mapping[str, int]) -> dict[str, bytes]:
+    """The rows with orders that were decided, but not read back, and without the tries of distresses that were over.
+
+    `since`: by bucket, the time before which orders belong to an earlier distress.
+    """
+    changed = dict(rows)
+    for field, raw in rows.items():
+        account, _, name = field.partition("|")
+        row = decode_row(raw)
+        if not isinstance(row, BucketRow):
+            continue
+        orders = dict(row.orders)
+        for order in waiting:
+            if (order.account, order.bucket) == (account, name) and order.order_id not in orders:
+                orders[order.order_id] = _order_row(order)
+        cut = since.get(name)
+        tries = row.tries
+        if cut is not None:
+            tries = {key: kept for key, each in tries.items() if (kept := [one for one in each if one[1] >= cut])}
+        changed[field] = _rows.encode(structs.replace(row, orders=orders, tries=tries))
+    return changed
+
+
+def tries_of(rows: Mapping[str, bytes], account: str, bucket: str) -> list[int]:
+    """When the orders of the bucket's present distress went out, at most; ascending."""
+    raw = rows.get(f"{account}|{bucket}")
+    row = None if raw is None else decode_row(raw)
+    return sorted(when for each in row.tries.values() for _, when in each) if isinstance(row, BucketRow) else []
+
+
+def _order_row(order: Order) -> OrderRow:
+    made = open_order_of(order)
+    return OrderRow(
+        made.instrument, made.position_side, made.side, str(made.quantity), str(made.limit_price), "0", "0",
+        terminal=False, attempt=made.attempt, stage=made.stage, issued_ms=made.issued_ms,
+        valid_until_ms=made.valid_until_ms, resends=0, confirmed=False, content=order,
+    )  # fmt: skip
+
+
+# -- the reference, on the account's records --------------------------------------------------------------------------------
+
+
+def recompute_by_reference(
+    case: Case, account_records: Iterable[Record], settings: Settings, presets: Mapping[str, Preset]
+) -> Answer:
+    """The reference's decision: nothing is shared with the engine that decided but the messages.
+
+    The account's records come before the marks: until then its buckets are incomplete, so that no distress of it ends here.
+    """
+    from services.reference.portfolio import PortfolioModel
+    from services.reference.reference import Reference
+
+    reference = Reference(_believing(settings, doubtful=False), portfolio=PortfolioModel(presets_of(presets)))
+    effects: list[Effect] = []
+    for record in (*case.reference, *case.epoch, *account_records):
+        effects += reference.apply(record)
+    now = [structs.replace(tick, timestamp_ms=case.order.ts_ms) for tick in case.ticks]
+    effects += reference.fold_prices(now)
+    effects += reference.timer(case.order.ts_ms)
+    return _answer(case.order, effects, reference.buckets())
+
+
+# -- comparing -----------------------------------------------------------------------------------------------------------
+
+
+def differences(recorded: Order, computed: Order, *, evidence: bool = True) -> list[Difference]:
+    """Field by field, in the order of the message; none: the same bytes (the evidence aside, where it is not to count)."""
+    if encode(recorded) == encode(computed):
+        return []
+    ours, theirs = msgspec.to_builtins(recorded), msgspec.to_builtins(computed)
+    return [
+        Difference(name, ours.get(name), theirs.get(name))
+        for name in ours
+        if ours.get(name) != theirs.get(name) and (evidence or name != "evidence")
+    ]
+
+
+def is_sent_again(order: Order, earlier: Order) -> bool:
+    """Whether nothing but epoch, validity and time is new: nobody had answered, or a successor took it over."""
+    return structs.replace(order, epoch=0, valid_until_ms=0, ts_ms=0) == structs.replace(
+        earlier, epoch=0, valid_until_ms=0, ts_ms=0
+    )
+
+
+def _believing(settings: Settings, *, doubtful: bool) -> Settings:
+    return structs.replace(settings, account_partitions=None, account_settle_ms=0, grade_prices=doubtful)
+
+
+def _answer(order: Order, effects: Iterable[Effect], views: Iterable[BucketView]) -> Answer:
+    made = [
+        effect.message
+        for effect in effects
+        if isinstance(effect, Emit)
+        and isinstance(effect.message, Order)
+        and (effect.message.account, effect.message.bucket) == (order.account, order.bucket)
+    ]
+    same = [each for each in made if each.order_id == order.order_id]
+    found = next(iter(same or made), None)
+    view = next((v for v in views if (v.account, v.bucket) == (order.account, order.bucket)), None)
+    return Answer(order=found, view=view)
