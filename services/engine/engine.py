@@ -127,8 +127,13 @@ class Engine:
             if self._context.accounts[key[0]].partition == partition:
                 self._context.touched[key] = None
         for account in self._context.accounts.values():
-            if account.partition == partition and not account.known:
+            if account.partition != partition:
+                continue
+            if not account.known:
                 facts.become_provisional(self._context, account)
+            for bucket in account.buckets.values():
+                if bucket.defaulted:
+                    self._context.touched[account.account, bucket.name] = None
         return self._finish()
 
     def shut_gate(self, partition: int) -> None:
@@ -245,6 +250,12 @@ class Engine:
         """One bucket at the last marks; None where there is no such bucket."""
         context, found = self._context, self._context.find((account, bucket))
         return None if found is None else view_of(*found, self._valuer, context.ladders, context.now_of(found[0]))
+
+    def equity(self, account: str, bucket: str) -> int | None:
+        """A bucket's equity at the last marks, e18; None where it cannot be known."""
+        found = self._context.find((account, bucket))
+        valuation = None if found is None else self._valuer.value_bucket(*found, self._context.now_of(found[0]))
+        return valuation.equity_e18() if isinstance(valuation, Valuation) else None
 
     def watch_equities(self, listener: Callable[[BucketKey, int], None]) -> None:
         """Have every reviewed equity told, e18; only of an engine that observes."""
@@ -487,7 +498,7 @@ class Engine:
         if account.known and (under or context.ladders.status_of(account, bucket, valuation) != bucket.status):
             return valuation
         if bucket.status not in DISTRESSED:
-            orders.end_distress(bucket)
+            orders.end_distress(context, account, bucket)
         self._place(account, bucket, valuation)
         return None
 
@@ -502,7 +513,7 @@ class Engine:
         if status != bucket.status:
             self._change_status(account, bucket, status, valuation)
         if status not in DISTRESSED:
-            orders.end_distress(bucket)
+            orders.end_distress(self._context, account, bucket)
         self._place(account, bucket, valuation)
 
     def _place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:

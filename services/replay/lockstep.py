@@ -61,6 +61,10 @@ class Lockstep:
         """The fast engine's view of one bucket."""
         return self._fast.view(account, bucket)
 
+    def equity(self, account: str, bucket: str) -> int | None:
+        """What the fast engine says; the reference is asked for every bucket after every input."""
+        return self._fast.equity(account, bucket)
+
     def watch_equities(self, listener: Callable[[tuple[str, str], int], None]) -> None:
         """What the fast engine reviews."""
         self._fast.watch_equities(listener)

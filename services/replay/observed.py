@@ -34,6 +34,10 @@ class ObservedReference:
     def view(self, account: str, bucket: str) -> BucketView | None:
         return next((view for view in self.buckets() if (view.account, view.bucket) == (account, bucket)), None)
 
+    def equity(self, account: str, bucket: str) -> int | None:
+        view = self.view(account, bucket)
+        return None if view is None or view.equity is None else parse(view.equity)
+
     def watch_equities(self, listener: Callable[[tuple[str, str], int], None]) -> None:
         self._listener = listener
 

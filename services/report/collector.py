@@ -25,6 +25,8 @@ from services.report.quality import Quality
 from services.report.statuses import Rungs
 
 DRAWN: Final = 24  # equity paths that are drawn together; others only with their account
+SAMPLED: Final = 4  # bins between two looks at the paths of buckets that the engine had no reason to review
+SAMPLED_LEVEL: Final = 8  # no looks while bins are finer than 2^8 ms
 BEYOND_MS: Final = 600_000  # how far a record of a client may run ahead of the broker's clock of prices
 ORDINARY: Final = "maintenance_breach"
 
@@ -33,6 +35,7 @@ class Watched(Protocol):
     """What the report needs of an engine."""
 
     def view(self, account: str, bucket: str) -> BucketView | None: ...
+    def equity(self, account: str, bucket: str) -> int | None: ...
     def watch_equities(self, listener: Callable[[tuple[str, str], int], None]) -> None: ...
 
 
@@ -50,6 +53,7 @@ class Collector:
         self._engine: Watched | None = None
         self._now_ms = self._first_ms = self._last_ms = 0
         self._place = 0
+        self._sampled = (0, 0)
         self._made_up = False  # answers come from the matching: those of the recording speak of its own orders
 
     def attach(self, engine: Watched) -> None:
@@ -120,6 +124,7 @@ class Collector:
         self._content.update(head.encode() + record.value)
         self._topics[record.topic] += 1
         self._advance(record)
+        self._sample()
         decoded = decode(record.topic, record.value)
         message = None if isinstance(decoded, Refusal) else decoded
         self._quality.record(record, message)
@@ -159,6 +164,18 @@ class Collector:
         if record.topic in BROADCAST_TOPICS or time_ms - self._now_ms <= BEYOND_MS:
             self._now_ms = self._last_ms = time_ms
             self._place = self._grid.at(time_ms)
+
+    def _sample(self) -> None:
+        """A few hundred times a recording: the equity of followed buckets between two reviews."""
+        grid = self._grid
+        moment = grid.level, self._place // SAMPLED
+        if self._engine is None or grid.level < SAMPLED_LEVEL or moment == self._sampled:
+            return
+        self._sampled = moment
+        for key in self._equities.stale(self._place):
+            equity = self._engine.equity(*key)
+            if equity is not None:
+                self._equities.note(key, equity, self._place, self._now_ms)
 
     def _order(self, order: Order, effect: Emit) -> None:
         notional = self._market.notional(order)

@@ -5,17 +5,17 @@ from typing import Any, Final
 from msgspec import Struct
 
 from services.contracts.decimals import ONE
-from services.report.grid import Extremes, Grid, short
+from services.report.grid import Grid, Series, short
 
 Key = tuple[str, str]  # account, bucket
-FOLLOWED: Final = 256  # paths kept; up to twice as many between two clearings
+FOLLOWED: Final = 512  # paths kept; up to twice as many between two clearings
 WORST: Final = 60  # in the table of the worst
 
 
 class Path(Struct, kw_only=True):
-    """One bucket. `lowest_place` is the bin in which it was lowest, while the grid was `lowest_level` coarse."""
+    """One bucket; of each bin its lowest equity."""
 
-    series: Extremes
+    series: Series[float]
     highest: float
     lowest: float
     lowest_ms: int
@@ -33,24 +33,33 @@ class Equities:
     """Told every equity that the engine reviews; keeps the paths of the worst buckets.
 
     The engine reviews a bucket when a price leaves the region in which nothing about it can change: often where it is near
-    liquidation, seldom where it is safe. So between two points of a path nothing was at stake.
+    liquidation, seldom where it is safe. Between two reviews the collector looks itself, a few hundred times a recording.
     """
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._paths: dict[Key, Path] = {}
+        self._highest: dict[Key, float] = {}  # of every bucket: a path that was given up may be taken up again
 
     def note(self, key: Key, equity_e18: int, place: int, now_ms: int) -> None:
         equity = equity_e18 / ONE
         path = self._paths.get(key)
         if path is None:
-            path = self._paths[key] = Path(series=Extremes(self._grid), highest=equity, lowest=equity, lowest_ms=now_ms)
+            highest = max(equity, self._highest.get(key, equity))
+            path = self._paths[key] = Path(
+                series=Series(self._grid, min), highest=highest, lowest=equity, lowest_ms=now_ms
+            )
             if len(self._paths) > 2 * FOLLOWED:
                 self._clear(keep=key)
-        path.highest = max(path.highest, equity)
+        if equity >= path.highest:
+            path.highest = self._highest[key] = equity
         if equity < path.lowest:
             path.lowest, path.lowest_ms = equity, now_ms
         path.series.add(place, equity)
+
+    def stale(self, place: int) -> list[Key]:
+        """Buckets of which nothing was told in this bin."""
+        return [key for key, path in self._paths.items() if path.series.newest != place]
 
     def ordered(self, key: Key) -> None:
         path = self._paths.get(key)
@@ -62,7 +71,15 @@ class Equities:
         return sorted(self._paths, key=self._badness)[:FOLLOWED]
 
     def paths(self, keys: list[Key]) -> dict[str, Any]:
-        return {"|".join(key): self._paths[key].series.payload() for key in keys if key in self._paths}
+        """Bins and the lowest equity of each, by `account|bucket`."""
+        found = {}
+        for key in keys:
+            if key in self._paths:
+                bins, lows = self._paths[key].series.items()
+                found["|".join(key)] = {
+                    "bin": bins, "low": [short(low) for low in lows], "highest": short(self._paths[key].highest),
+                }  # fmt: skip
+        return found
 
     def rows(self) -> list[dict[str, Any]]:
         """The table of the worst. Negative equities are told by their amount, the rest by what was left."""

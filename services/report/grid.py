@@ -54,6 +54,12 @@ class Series(Generic[Cell]):
             self._bins.append(place)
             self._cells.append(cell)
 
+    @property
+    def newest(self) -> int | None:
+        """The newest bin that holds something."""
+        self._sync()
+        return self._bins[-1] if self._bins else None
+
     def items(self) -> tuple[list[int], list[Cell]]:
         """Bins and cells at the grid's present width."""
         self._sync()

@@ -40,8 +40,8 @@
 
   const columns = (withAccount) => [
     { name: "time (UTC)", of: (row) => get(row, "ts_ms"), show: (value) => RF.time(value), title: (row) => RF.moment(get(row, "ts_ms")) },
-    ...(withAccount ? [{ name: "account", of: (row) => get(row, "account"), show: (value) => RF.accountLink(value, value) }] : []),
-    { name: "bucket", of: (row) => get(row, "bucket") },
+    withAccount ? { name: "bucket", of: (row) => `${get(row, "account")}|${get(row, "bucket")}`, show: (value, row) => RF.accountLink(get(row, "account"), value) }
+      : { name: "bucket", of: (row) => get(row, "bucket") },
     { name: "instrument", of: (row) => get(row, "instrument") },
     { name: "side", of: (row) => get(row, "side") },
     amount("quantity", "quantity"), amount("limit", "limit_price"), amount("mark", "mark_price"), amount("equity", "equity"),
@@ -106,11 +106,13 @@
     holder.replaceChildren();
     const own = orders.rows.filter((row) => get(row, "account") === account);
     const names = [...new Set([...Object.keys(story.before), ...Object.keys(story.after)])];
+    const empty = (view) => view && !view.positions.length && !Object.keys(view.balances).length && !story.before[view.bucket];
+    const held = names.filter((name) => !empty(story.after[name])), gone = names.filter((name) => empty(story.after[name]));
     const lost = story.defaults.map((each) => `${RF.amount(each.deficit)} ${each.asset} missing in ${each.bucket} at ${RF.time(each.ts_ms)}`).join("; ");
     const mode = Object.values(story.after)[0]?.margin_mode;
-    holder.append(RF.el("p", {}, `Client ${story.client}${mode ? `, ${mode} margin` : ""}. ${RF.plural(own.length, "order")} in the table, ${RF.plural(story.states_total, "change")} of status. ${lost ? `Deficit: ${lost}.` : "No deficit."}`));
+    holder.append(RF.el("p", {}, `Client ${story.client}${mode ? `, ${mode} margin` : ""}. ${RF.plural(own.length, "order")} in the table, ${RF.plural(story.states_total, "change")} of status. ${lost ? `Deficit: ${lost}.` : "No deficit."}${gone.length ? ` Empty at the end: ${gone.join(", ")}.` : ""}`));
     const chart = RF.el("div"), ordersHolder = RF.el("div"), statesHolder = RF.el("div");
-    holder.append(chart, RF.el("div", { class: "buckets" }, names.map((name) => bucket(story, name))), RF.el("h4", {}, "Orders"), ordersHolder, RF.el("h4", {}, "Changes of status"), statesHolder);
+    holder.append(chart, RF.el("div", { class: "buckets" }, held.map((name) => bucket(story, name))), RF.el("h4", {}, "Orders"), ordersHolder, RF.el("h4", {}, "Changes of status"), statesHolder);
     pathChart(chart, account);
     RF.table(ordersHolder, { name: `orders of ${account}`, rows: own, columns: columns(false), filters: [], text: null, detail, perPage: 10, empty: "None of its orders is in the table." });
     const cut = story.states_total > story.states.length ? `The first and the last of ${RF.count(story.states_total)}.` : "";

@@ -32,12 +32,8 @@ RF.window = null; // the section of time that is shown, in seconds; null: all of
     stroke: RF.css("--muted"), font: font(), ticks: { stroke: RF.css("--line"), width: 1, size: 5 },
     grid: { stroke: RF.css("--grid"), width: 1 }, ...more,
   });
-  const sized = (plot, values) => {
-    if (!values) return 50;
-    const longest = values.reduce((most, value) => Math.max(most, String(value ?? "").length), 3);
-    return Math.ceil(longest * 7) + 14;
-  };
-  RF.yAxis = (more) => axis({ size: sized, values: (plot, splits) => splits.map((split) => (split === null ? "" : RF.number(split))), ...more });
+  // One width for all, so that the same moment lies above itself from chart to chart.
+  RF.yAxis = (more) => axis({ size: 66, values: (plot, splits) => splits.map((split) => (split === null ? "" : RF.number(split))), ...more });
 
   let passing = false;
   const follow = (plot, key) => {
@@ -85,7 +81,7 @@ RF.window = null; // the section of time that is shown, in seconds; null: all of
       chart.plot = new uPlot({
         width, height: narrow ? Math.round(height * 0.85) : height,
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-        legend: { live: !printed }, ...options,
+        legend: { live: !printed }, padding: [null, options.axes.length > 1 ? 4 : narrow ? 12 : 66, null, null], ...options,
         cursor: { sync: { key: sync, setSeries: false, filters: { pub: (type) => !/^mouse(up|down)|dblclick$/.test(type) } }, drag: { x: true, y: false }, points: { size: 6 }, ...options.cursor },
         scales: { x: { time: true, min, max }, ...options.scales },
         axes: [axis({ space: narrow ? 70 : 90, values: RF.timeTicks }), ...options.axes],

@@ -26,7 +26,7 @@ RF.amount = (text) => {
   const places = whole.length > 4 ? 2 : whole !== "0" ? 4 : 8;
   const kept = (fraction || "").slice(0, places).replace(/0+$/, "");
   const lost = !kept && whole === "0" && /[1-9]/.test(fraction || "");
-  return `${sign ? "−" : ""}${whole.replace(/\B(?=(\d{3})+$)/g, " ")}${kept ? `.${kept}` : ""}${lost ? "…" : ""}`;
+  return `${sign ? "−" : ""}${whole.replace(/\B(?=(\d{3})+$)/g, ",")}${kept ? `.${kept}` : ""}${lost ? "…" : ""}`;
 };
 RF.full = (text) => (text === null || text === undefined ? "–" : String(text));
 RF.number = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 1e15 ? value.toExponential(3)

@@ -80,9 +80,8 @@
   const dashes = [[], [8, 3], [2, 3], [10, 3, 2, 3]];
   let inShares = true;
   RF.equityOptions = (keys, labels, shares) => {
-    const highest = Object.fromEntries(equities.worst.map((row) => [`${row.account}|${row.bucket}`, row.highest]));
     const data = keys.map((key) => {
-      const path = equities.paths[key], top = shares ? highest[key] || Math.max(...path.high) || 1 : 1;
+      const path = equities.paths[key], top = shares && path.highest > 0 ? path.highest : 1;
       return RF.spread(path.bin, path.low.map((value) => (shares ? (value / top) * 100 : value)));
     });
     const unit = shares ? " %" : "";
@@ -115,13 +114,13 @@
     const data = known.map((name) => { const { bin, high } = delays[name].series; return RF.spread(bin, high.map((value) => Math.max(1, value))); });
     return {
       data: [RF.times, ...data],
-      series: [RF.clock, ...known.map((name) => line(kinds[name][0], RF.css(kinds[name][1]), { dash: kinds[name][2], spanGaps: false, points: { show: delays[name].series.bin.length < 120, size: 4 }, value: (plot, value) => RF.duration(value) }))],
+      series: [RF.clock, ...known.map((name) => line(kinds[name][0], RF.css(kinds[name][1]), { dash: kinds[name][2], spanGaps: false, paths: name === "feed" ? undefined : () => null, points: { show: name !== "feed", size: 4, fill: RF.css(kinds[name][1]) }, value: (plot, value) => RF.duration(value) }))],
       scales: { y: { distr: 3, range: (plot, low, high) => [1, Math.max(10, (high || 10) * 1.5)] } },
-      axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => (split === null || Math.abs(Math.log10(split) % 1) > 1e-9 ? "" : RF.duration(split))), size: 62 })],
+      axes: [RF.yAxis({ splits: (plot, at, low, high) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => 10 ** power).filter((split) => split <= high * 1.001), values: (plot, splits) => splits.map(RF.duration) })],
     };
   };
-  const slowNote = () => known.map((name) => { const each = delays[name].figures; return `${kinds[name][0]}: half under ${RF.duration(each.p50)}, 99 % under ${RF.duration(each.p99)}, at most ${RF.duration(each.max)}`; }).join(". ")
-    + (delays.order ? "." : ". The recording holds no orders, so how long a worker took is not known; the highest of each bin.");
+  const slowNote = () => known.map((name) => { const each = delays[name].figures; return `${kinds[name][0]}: half within ${RF.duration(each.p50)}, 99 % within ${RF.duration(each.p99)}, all within ${RF.duration(each.max)}`; }).join(". ")
+    + `. Drawn: the longest of each bin.${delays.order ? "" : " The recording holds no orders, so how long a worker took is not known."}`;
 
   // -- guards: a lane for each name, a stroke for each bin in which it fired -----------------------------------------
   const lanes = guards.lanes.slice(0, 24);
@@ -232,12 +231,12 @@
     tools: check("with healthy and closed", false, (on) => { withCalm = on; statusChart.draw(); }),
     table: () => { const made = stacked(); return made ? RF.sampled(made.counted.names.map(RF.words), [RF.times, ...made.counted.counts]) : { columns: [], rows: [] }; } });
   const equityChart = RF.chart(charts, { id: "equity", title: "Equity of the worst buckets", height: 260, make: worst,
-    note: () => `The lowest of each bin, ${inShares ? "as a share of the bucket's highest equity" : "in the valuation asset"}; the red line is zero. Points are where the engine valued the bucket anew.`,
+    note: () => `The lowest of each bin, ${inShares ? "as a share of the bucket's highest equity" : "in the valuation asset"}; the red line is zero.`,
     tools: check("as amounts", false, (on) => { inShares = !on; equityChart.draw(); }),
     table: () => ({ columns: ["bucket", "lowest equity", "highest equity", "left", "lowest at", "orders"],
       rows: equities.worst.map((row) => [RF.el("span", {}, RF.accountLink(row.account, `${row.account}|${row.bucket}`)), RF.number(row.lowest), RF.number(row.highest), RF.percent(row.left), RF.time(row.lowest_ms), RF.count(row.orders)]) }) });
   RF.chart(charts, { id: "delays", title: "Latency and lag", height: 210, make: slow, note: slowNote,
-    table: () => ({ columns: ["delay", "number", "half under", "99 % under", "longest"], rows: known.map((name) => { const each = delays[name].figures; return [kinds[name][0], RF.count(each.count), RF.duration(each.p50), RF.duration(each.p99), RF.duration(each.max)]; }) }) });
+    table: () => ({ columns: ["delay", "number", "half within", "99 % within", "longest"], rows: known.map((name) => { const each = delays[name].figures; return [kinds[name][0], RF.count(each.count), RF.duration(each.p50), RF.duration(each.p99), RF.duration(each.max)]; }) }) });
   RF.chart(byId("guards-chart"), { id: "guards", title: "By name over time", height: 70 + 28 * Math.max(1, lanes.length), make: fired,
     note: () => (lanes.length ? `A taller stroke: more often in that bin.${guards.lanes.length > lanes.length ? ` ${guards.lanes.length - lanes.length} more names are in the table.` : ""}` : ""),
     table: () => ({ columns: ["name", "times"], rows: guards.lanes.map((lane) => [RF.words(lane.name), RF.count(lane.total)]) }) });
