@@ -6,7 +6,8 @@ import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -14,8 +15,11 @@ from hypothesis import settings
 from tests.support.kafka import KafkaServer
 from tests.support.kafka_jars import broker_jars
 from tests.support.process import ServerProcess, Unavailable
+from tests.support.prometheus import PrometheusServer, hurried
+from tests.support.prometheus import find as find_tool
 from tests.support.redis import RedisServer
 
+ROOT = Path(__file__).resolve().parents[1]
 Server = TypeVar("Server", bound=ServerProcess)
 
 # Fast and pure first, so that a mistake shows in seconds.
@@ -58,13 +62,17 @@ def _rank(item: pytest.Item) -> tuple[bool, bool, bool, int]:
     return "slow" in marked, "kafka" in marked, "redis" in marked, place
 
 
+def _go_without(missing: Unavailable) -> NoReturn:
+    if in_ci():
+        pytest.fail(f"a real part is missing: {missing}", pytrace=False)
+    pytest.skip(str(missing))
+
+
 def _running(make: Callable[[], Server]) -> Iterator[Server]:
     try:
         server = make()
     except Unavailable as missing:
-        if in_ci():
-            pytest.fail(f"a real part is missing: {missing}", pytrace=False)
-        pytest.skip(str(missing))
+        _go_without(missing)
     try:
         yield server.start()
     finally:
@@ -87,6 +95,22 @@ def private_kafka() -> Iterator[KafkaServer]:
 def redis_server() -> Iterator[RedisServer]:
     """An empty Redis for one test, which may kill or freeze it."""
     yield from _running(RedisServer)
+
+
+@pytest.fixture
+def prometheus() -> Iterator[PrometheusServer]:
+    """An empty Prometheus for one test, with the rules of the deployment in a hurry."""
+    rules = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
+    yield from _running(lambda: PrometheusServer(hurried(rules)))
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The checker of rules and metrics that comes with Prometheus."""
+    try:
+        return find_tool("promtool")
+    except Unavailable as missing:
+        _go_without(missing)
 
 
 @pytest.fixture
