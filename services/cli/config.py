@@ -58,6 +58,17 @@ def metrics() -> None:
     typer.echo(page(), nl=False)
 
 
+@app.command()
+def logs() -> None:
+    """Print the catalogue of logged events as Markdown.
+
+    Example: ringfence config logs > deploy/logs.md
+    """
+    from services.adapters.log_events import page
+
+    typer.echo(page(), nl=False)
+
+
 def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or "." not in name:

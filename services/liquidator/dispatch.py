@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from services.adapters.ports import Clock, Headers, Logger, Meter, Outgoing
+from services.adapters.rate_limit import RateLimit
 from services.adapters.tracing import Arrived
 from services.contracts.codec import encode
 from services.contracts.journal import JOURNAL
@@ -62,17 +63,13 @@ class Alarms:
         self._clock = clock
         self._log = log
         self._meter = meter
-        self._logged: dict[str, float] = {}
-        self._held: dict[str, int] = {}
+        self._limit = RateLimit(1, ALARM_LOG_EVERY_S)
 
     def sound(self, name: str, **fields: object) -> None:
         self._meter.alarm(name)
-        now = self._clock.monotonic()
-        if now - self._logged.get(name, -ALARM_LOG_EVERY_S) < ALARM_LOG_EVERY_S:
-            self._held[name] = self._held.get(name, 0) + 1
-            return
-        self._logged[name] = now
-        self._log.error("alarm", name=name, not_logged_before=self._held.pop(name, 0), **fields)
+        held = self._limit.admit(name, self._clock.monotonic())
+        if held is not None:
+            self._log.error("alarm", name=name, held_back=held, **fields)
 
 
 class Dispatch:
