@@ -8,18 +8,17 @@ from msgspec import structs
 
 from services.contracts.decimals import to_text
 from services.contracts.identifiers import order_id as id_of_order
-from services.contracts.messages import Default, Evidence, Order, Trigger
+from services.contracts.messages import Evidence, Order, Trigger
 from services.engine.closing import Close, reported_price
 from services.engine.context import Context
 from services.engine.effects import AlarmName, Emit
-from services.engine.orders import deficit_is_fixed, fixes_deficit, open_order_of
+from services.engine.orders import open_order_of
 from services.engine.projection import project
 from services.engine.state import Account, Bucket, OpenOrder
 from services.engine.valuation import Leg, Valuation, is_liquidatable
 from services.engine.valuer import Valuer, holdings_of
 
 ORDERS_TOPIC: Final = "liquidation-orders"
-DEFAULTS_TOPIC: Final = "defaults"
 
 
 class OrderWriter:
@@ -30,8 +29,8 @@ class OrderWriter:
         self._valuer = valuer
 
     def issue(self, account: Account, bucket: Bucket, valuation: Valuation, close: Close) -> None:
-        """Make the close an open order of the bucket and emit it; the first takeover below zero fixes what is missing."""
-        now, fixed = self._context.now_of(account), deficit_is_fixed(bucket)
+        """Make the close an open order of the bucket and emit it."""
+        now = self._context.now_of(account)
         leg, order_id = close.leg, id_of_order(account.account, bucket.name, close.leg.key[0], close.attempt)
         side = "sell" if leg.position.quantity > 0 else "buy"
         open_order = bucket.orders[order_id] = OpenOrder(
@@ -41,9 +40,7 @@ class OrderWriter:
         assert isinstance(projected, Valuation), "less of a bucket that can be valued can be valued"
         order = self._order(account, bucket, close, open_order, (valuation, projected))
         bucket.orders[order_id] = open_order_of(order)
-        self._emit(ORDERS_TOPIC, account, order, account.partition)
-        if fixes_deficit(order) and not fixed:
-            self._emit(DEFAULTS_TOPIC, account, self._default(account, bucket, close, order, valuation), None)
+        self._emit(account, order)
 
     def resend(self, account: Account, bucket: Bucket, order: OpenOrder) -> None:
         """Nobody answered: the same id and content again, with a fresh validity."""
@@ -58,7 +55,7 @@ class OrderWriter:
         epoch, valid_until_ms = context.epochs.get(account.partition, 0), now + context.settings.order_ttl_ms
         again = structs.replace(order.content, epoch=epoch, valid_until_ms=valid_until_ms, ts_ms=now)
         order.content, order.valid_until_ms = again, valid_until_ms
-        self._emit(ORDERS_TOPIC, account, again, account.partition)
+        self._emit(account, again)
 
     def _order(
         self, account: Account, bucket: Bucket, close: Close, order: OpenOrder, numbers: tuple[Valuation, Valuation]
@@ -113,18 +110,15 @@ class OrderWriter:
             return _place(seen)
         return [account.partition, epoch]
 
-    def _default(self, account: Account, bucket: Bucket, close: Close, order: Order, valuation: Valuation) -> Default:
-        """What is missing is fixed at the takeover: reported, never hidden, never netted elsewhere."""
-        assert account.valuation_asset is not None, "valued buckets have a valuation asset"
-        return Default(
-            default_id=order.order_id, account=account.account, bucket=bucket.name, client=account.client,
-            asset=account.valuation_asset, deficit=to_text(-valuation.equity_e18()), insurance_pool=close.leg.spec.insurance_pool,
-            order_id=order.order_id, ts_ms=order.ts_ms,
-        )  # fmt: skip
-
-    def _emit(self, topic: str, account: Account, message: Order | Default, partition: int | None) -> None:
+    def _emit(self, account: Account, order: Order) -> None:
         self._context.effects.append(
-            Emit(cause=self._context.cause, topic=topic, key=account.account, partition=partition, message=message)
+            Emit(
+                cause=self._context.cause,
+                topic=ORDERS_TOPIC,
+                key=account.account,
+                partition=account.partition,
+                message=order,
+            )
         )
 
 

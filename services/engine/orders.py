@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from services.contracts.decimals import parse
-from services.contracts.messages import Fill, Order, OrderEvent
+from services.contracts.decimals import parse, to_text
+from services.contracts.messages import Default, Fill, Order, OrderEvent
 from services.engine.context import Context
-from services.engine.effects import AlarmName
+from services.engine.effects import AlarmName, Emit
 from services.engine.state import Account, Bucket, Doubt, OpenOrder
 
+DEFAULTS_TOPIC: Final = "defaults"
 OWN_EXECUTIONS: Final = frozenset({"liquidation", "takeover", "adl"})
 TAKEN_OVER: Final = frozenset({"takeover", "adl"})
 TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
@@ -33,7 +34,9 @@ def read_back(context: Context, account: Account, bucket: Bucket, message: Order
     if known is None or not known.confirmed:
         bucket.tries.setdefault(message.instrument, []).append((message.attempt, message.ts_ms))
     order.confirmed = True
-    bucket.defaulted = bucket.defaulted or fixes_deficit(message)
+    if fixes_deficit(message) and not bucket.defaulted:
+        bucket.defaulted = True
+        tell_deficit(context, account, message)
     bucket.orders[order.order_id] = order
     note_attempt(bucket, message.instrument, message.attempt)
     context.timers.at(answer_due_ms(context, order), "order", account.account, bucket.name, order.order_id)
@@ -95,14 +98,28 @@ def fold_event(context: Context, account: Account, bucket: Bucket, event: OrderE
 
 
 def fixes_deficit(order: Order) -> bool:
-    """A takeover of a bucket that has less than nothing: a `defaults` record goes with the first of a distress."""
+    """A takeover of a bucket that has less than nothing: the first of a distress says what is missing."""
     return order.stage in TAKEN_OVER and parse(order.equity) < 0
 
 
-def deficit_is_fixed(bucket: Bucket) -> bool:
-    """By an order that was read back, or by one that waits for it: what was perhaps never written is decided anew."""
-    waiting = [order.content for order in bucket.orders.values() if order.content is not None]
-    return bucket.defaulted or any(fixes_deficit(order) for order in waiting)
+def tell_deficit(context: Context, account: Account, order: Order) -> None:
+    """What is missing is fixed by the order: reported, never hidden, never netted elsewhere.
+
+    It follows from the order that was read, not from the decision: so none is lost with the process between the two, and none
+    is told of an order that was never written. Whoever reads the order again tells the same under the same id.
+    """
+    if account.valuation_asset is None:
+        return  # all is read anew, the account's record is yet to come: this was told when the order was new
+    spec = context.market.specs.get(order.instrument)
+    pool = None if spec is None or order.stage == "adl" else spec.insurance_pool
+    message = Default(
+        default_id=order.order_id, account=order.account, bucket=order.bucket, client=order.client,
+        asset=account.valuation_asset, deficit=to_text(-parse(order.equity)), insurance_pool=pool, order_id=order.order_id,
+        ts_ms=order.ts_ms,
+    )  # fmt: skip
+    context.effects.append(
+        Emit(cause=context.cause, topic=DEFAULTS_TOPIC, key=account.account, partition=None, message=message)
+    )
 
 
 def note_attempt(bucket: Bucket, instrument: str, attempt: int) -> None:
@@ -132,13 +149,17 @@ def settle(bucket: Bucket, order: OpenOrder) -> None:
         bucket.doubts.pop(f"order:{order.order_id}", None)
 
 
-def end_distress(bucket: Bucket) -> None:
-    """Forget the orders that are over, how many there were, and that a deficit was fixed."""
+def end_distress(context: Context, account: Account, bucket: Bucket) -> None:
+    """Forget the orders that are over, how many there were, and, once all is read, that a deficit was fixed.
+
+    Before that a bucket may look well only because not all of its records were read: a second deficit would be told.
+    """
     if bucket.tries:
         bucket.tries = {}
     if bucket.orders:
         bucket.orders = {name: order for name, order in bucket.orders.items() if not order.is_over}
-    bucket.defaulted = False
+    if context.gate_is_open(account.partition):
+        bucket.defaulted = False
 
 
 def doubt_unfilled_reserve(context: Context, account: Account, bucket: Bucket, order_id: str) -> None:

@@ -159,8 +159,8 @@ class RiskFold:
 
 
 def _take_effect(track: Track) -> None:
-    """The record with the largest `effective_ms` that is reached is in force."""
+    """The record with the largest `effective_ms` that is reached is in force, of equal ones the last."""
     due = [each for each in track.coming if each.effective_ms <= track.time_ms]
     if due:
-        track.in_force = parse(max(due, key=lambda each: each.effective_ms).multiplier)
+        track.in_force = parse(max(reversed(due), key=lambda each: each.effective_ms).multiplier)
         track.coming = [each for each in track.coming if each.effective_ms > track.time_ms]

@@ -94,7 +94,6 @@ class Dispatch:
         self._meter = meter
         self._alarms = alarms
         self._number = 0
-        self._kept_back = ""
         self.may_go: Callable[[Shard, Order], bool] = lambda *_: True  # what is kept back here is decided again
         self._handlers: dict[type, Callable[..., None]] = {
             Emit: self._emit,
@@ -131,7 +130,6 @@ class Dispatch:
         if isinstance(message, Order):
             assert shard is not None, "an order of a shard that is not ours"
             if not self.may_go(shard, message):
-                self._kept_back = message.order_id
                 return
             cause = self._arrived(effect.cause, arrival)
             now_ms = self._clock.now_ms()
@@ -143,9 +141,8 @@ class Dispatch:
             shard.outstanding[message.order_id] = (self._number, self._clock.monotonic())
             return
         if isinstance(message, Default):
-            if message.order_id == self._kept_back:
-                return  # it goes with its order: both are decided again
             self._meter.deficit(message.asset, float(message.deficit))
+            shard = self._shards.get(effect.cause.partition)  # where its order was read: that store waits for it
         if not self._names.shadow:
             self._put(Kind.OTHER, shard, "", outgoing)
 

@@ -181,12 +181,13 @@ def issue(world: World, bucket: Bucket, order: Order) -> None:
     if bucket.distress is None:
         bucket.distress = Distress(order.ts_ms)
     bucket.distress.orders.setdefault(order.instrument, {}).setdefault(order.order_id, order.ts_ms)
-    bucket.distress.defaulted = bucket.distress.defaulted or is_default(order)
 
 
-def is_default(order: Order) -> bool:
-    """A takeover of a bucket that has less than nothing: money is missing."""
-    return order.stage in LIQUIDATING and exact(order.equity) < 0
+def fixes_deficit(book: AccountBook, order: Order) -> bool:
+    """The first takeover of a distress that was read and finds less than nothing."""
+    bucket, is_default = book.bucket(order.bucket), order.stage in LIQUIDATING and exact(order.equity) < 0
+    is_first, bucket.defaulted = is_default and not bucket.defaulted, bucket.defaulted or is_default
+    return is_first
 
 
 def statement_differences(book: AccountBook, statement: AccountStatement) -> dict[str, Ledger]:

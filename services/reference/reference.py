@@ -27,13 +27,12 @@ from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect,
 from services.engine.settings import Settings
 from services.reference import fold, segregation
 from services.reference.broadcast import confirm_prices, fold_broadcast
-from services.reference.curves import plain
 from services.reference.decisions import Round, may_decide, urgency
 from services.reference.describe import hash_of, state_message, view_of
 from services.reference.holdings import PortfolioValuator, Valuation
 from services.reference.lifecycle import NOT_A_RECOVERY, Condition, end_distress, is_open, open_orders, status_of
 from services.reference.outlook import Outlook, outlook, value_of
-from services.reference.rounding import required
+from services.reference.rounding import exact, required
 from services.reference.state import AccountBook, Bucket, Doubt, World
 from services.reference.timing import due_times, pass_time
 from services.reference.undecodable import doubt_undecodable
@@ -157,7 +156,8 @@ class Reference:
             case OrderEvent():
                 fold.fold_order_event(world, book, message)
             case Order():
-                fold.fold_order(world, book, message)
+                if fold.fold_order(world, book, message) and fold.fixes_deficit(book, message):
+                    return self._missing(book, message)
             case AccountStatement():
                 self._statements.append((record, message))
         return [] if refusal is None else self._refused(record, refusal)
@@ -276,23 +276,25 @@ class Reference:
         for _, _, _, view, bucket, valuation in sorted(breached, key=lambda entry: entry[:3]):
             if may_decide(view, bucket):
                 for order in Round(view, bucket, bucket.ledger.holdings(), valuation).run():
-                    effects += self._issue(view, bucket, valuation, order)
+                    effects += self._issue(view, bucket, order)
         return effects
 
-    def _issue(self, view: Outlook, bucket: Bucket, valuation: Valuation, order: Order) -> list[Effect]:
-        """The order; with the first takeover of a distress that finds money missing also how much, fixed now."""
-        known = bucket.distress is not None and bucket.distress.defaulted
+    def _issue(self, view: Outlook, bucket: Bucket, order: Order) -> list[Effect]:
         fold.issue(self._world, bucket, order)
-        effects: list[Effect] = [self._emit(view.book, "liquidation-orders", order.account, order)]
-        if fold.is_default(order) and not known:
-            message = Default(
-                default_id=order.order_id, account=order.account, bucket=order.bucket, client=order.client,
-                asset=view.market.valuation_asset, deficit=required(-plain(valuation.equity)),
-                insurance_pool=view.market.spec(order.instrument).insurance_pool, order_id=order.order_id,
-                ts_ms=view.now_ms,
-            )  # fmt: skip
-            effects.append(self._emit(view.book, "defaults", order.account, message))
-        return effects
+        return [self._emit(view.book, "liquidation-orders", order.account, order)]
+
+    def _missing(self, book: AccountBook, order: Order) -> list[Effect]:
+        """The first takeover of a distress that found money missing was read: it says how much. Nothing while the asset is unknown."""
+        if book.record is None:
+            return []
+        spec = self._world.specs.get(order.instrument)
+        message = Default(
+            default_id=order.order_id, account=order.account, bucket=order.bucket, client=order.client,
+            asset=book.record.valuation_asset, deficit=required(-exact(order.equity)),
+            insurance_pool=spec.insurance_pool if spec is not None and order.stage == "takeover" else None,
+            order_id=order.order_id, ts_ms=order.ts_ms,
+        )  # fmt: skip
+        return [self._emit(book, "defaults", order.account, message)]
 
     def _change_status(
         self, view: Outlook, book: AccountBook, bucket: Bucket, valuation: Valuation | None
@@ -309,6 +311,7 @@ class Reference:
         previous, bucket.status = bucket.status, status_of(bucket.status, condition, self._world.settings)
         if bucket.status not in NOT_A_RECOVERY:
             end_distress(book, bucket)
+            bucket.defaulted = bucket.defaulted and not self._world.gate_is_open(book.account)
         if bucket.status == previous:
             return []
         effects: list[Effect] = []

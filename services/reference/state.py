@@ -45,7 +45,6 @@ class Distress:
 
     since_ms: int
     orders: dict[str, dict[str, int]] = field(default_factory=dict)  # instrument -> order id -> time of issue
-    defaulted: bool = False
 
 
 @dataclass
@@ -61,6 +60,7 @@ class Bucket:
     forgotten: set[str] = field(default_factory=set)  # ids of orders that were over when their distress ended
     doubts: list[Doubt] = field(default_factory=list)
     distress: Distress | None = None
+    defaulted: bool = False  # what is missing was told
 
 
 @dataclass
@@ -160,6 +160,6 @@ class World:
         return Limits(age, move, spec is not None and spec.is_option)
 
     def risk_parameters(self, instrument: str, now_ms: int) -> RiskParameters | None:
-        """The record in force: of those that have taken effect the one that did so last."""
+        """The record in force: of those that have taken effect the one that did so last, of equal ones the one read last."""
         in_force = [record for record in self.risk.get(instrument, []) if record.effective_ms <= now_ms]
-        return max(in_force, key=lambda record: record.effective_ms, default=None)
+        return max(reversed(in_force), key=lambda record: record.effective_ms, default=None)

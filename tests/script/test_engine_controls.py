@@ -72,6 +72,15 @@ def test_of_several_multipliers_the_one_effective_last_holds() -> None:
     assert script.view().maintenance_margin == "30"
 
 
+def test_of_multipliers_effective_at_once_the_one_read_last_holds() -> None:
+    script = Script().long()
+    for multiplier in ("3", "2"):
+        script.put("risk-parameters", {"instrument": "BTC-PERP", "multiplier": multiplier, "effective_ms": START_MS})
+    assert script.view().maintenance_margin == "20"
+    script.mark("915").check_reference()
+    assert [order.maintenance_margin for order in script.orders] == ["18.3"]
+
+
 def test_an_order_of_an_older_epoch_is_void() -> None:
     """Another worker's order, written under a claim that was superseded, reserves nothing and counts no attempt."""
     script = Script(reads_back=False).claim().under()

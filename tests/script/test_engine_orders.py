@@ -161,7 +161,7 @@ def test_an_order_that_hangs_too_long_leads_to_a_takeover() -> None:
 def test_past_bankruptcy_the_takeover_comes_at_once_and_what_is_missing_is_fixed_once() -> None:
     """A gap to 880: 20 missing. The pool's price is the bankruptcy price; a further fall fixes no second deficit."""
     script = Script().long().mark("880")
-    script.check_effects("sell 1 at 900 takeover #1", "missing 20 USDT", "healthy -> liquidating")
+    script.check_effects("sell 1 at 900 takeover #1", "healthy -> liquidating", "missing 20 USDT")
     script.mark("870").answer("rejected").check_effects("sell 1 at 900 takeover #2")
     script.filled().answer("filled").check_effects("liquidating -> closed")
     assert [default.insurance_pool for default in defaults(script)] == ["pool"]
@@ -169,7 +169,7 @@ def test_past_bankruptcy_the_takeover_comes_at_once_and_what_is_missing_is_fixed
 
 def test_without_a_pool_the_rest_is_deleveraged() -> None:
     Script().long(insurance_pool=None).mark("880").check_effects(
-        "sell 1 at 900 adl #1", "missing 20 USDT", "healthy -> liquidating"
+        "sell 1 at 900 adl #1", "healthy -> liquidating", "missing 20 USDT"
     )
 
 

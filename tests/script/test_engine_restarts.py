@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from services.contracts.messages import Default
+from services.engine.effects import Emit
 from tests.support.script import Script, words
 
 Words = Callable[[Script], Script]
@@ -84,12 +86,39 @@ def test_rows_are_taken_once_and_only_of_what_changed() -> None:
     assert set(script.engine.take_dirty(0)) == {"a-1|", "a-1|main"}
 
 
-def test_a_deficit_that_was_perhaps_never_written_is_reported_again_under_its_old_id() -> None:
-    """A producer lost takeover and default together: both are decided anew, and the default's id is the same."""
+def test_a_deficit_is_told_of_a_takeover_that_was_written_and_of_no_other() -> None:
+    """A producer lost the takeover: it is decided anew at another mark, under the same id. What is missing is what the log's order says."""
     script = Script(reads_back=False).long().mark("880").producer_fails().forget().mark("879")
-    script.check_effects("sell 1 at 900 takeover #1", "missing 21 USDT")
+    script.check_effects("sell 1 at 900 takeover #1")
+    script.read_back().check_effects("missing 21 USDT")
     script = Script(reads_back=False).long().mark("880").save().forget().restart()
-    script.check_effects("sell 1 at 900 takeover #1", "missing 20 USDT")
+    script.check_effects("sell 1 at 900 takeover #1").read_back().check_effects("missing 20 USDT")
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_process_lost_between_a_takeover_and_its_deficit_tells_it_after_the_restart(saved: bool) -> None:
+    """The order is in the log, perhaps nothing else: whoever reads it again tells the same under the same id."""
+    script = Script().long()
+    script = (script.save() if saved else script).mark("880")
+    (told,) = [each.message for each in script.effects if isinstance(each, Emit) and isinstance(each.message, Default)]
+    again = [each.message for each in script.restart().caught_up if isinstance(each, Emit)]
+    assert told in again
+    assert not [each for each in again if isinstance(each, Default) and each != told]
+    assert told.default_id == script.orders[0].order_id
+
+
+def test_of_several_takeovers_at_once_one_tells_what_is_missing() -> None:
+    """Two legs of a cross bucket go to the pool together: the hole is one, also when all is read from the beginning."""
+    script = Script().instrument().instrument("ETH-PERP").account("cross").mark("1000").mark("1000", "ETH-PERP")
+    script.transfer("100", bucket=None).fill("buy", "1", "1000").fill("buy", "1", "1000", instrument="ETH-PERP").wait(
+        1_000
+    )
+    script.mark("800").check_reference()
+    for order in list(script.orders):
+        script.filled(order=order).answer("filled", order=order)
+    assert [order.stage for order in script.orders] == ["takeover", "takeover"]
+    for effects in (script.effects, script.restart().caught_up):
+        assert sum(isinstance(each, Emit) and isinstance(each.message, Default) for each in effects) == 1
 
 
 def test_a_deficit_that_was_written_is_not_reported_twice() -> None:

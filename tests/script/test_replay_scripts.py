@@ -117,7 +117,8 @@ def test_without_answers_the_order_is_sent_again_with_the_same_id() -> None:
 def test_a_gap_through_the_bankruptcy_price_is_a_default(engine: str, pool: str | None, stage: str) -> None:
     tape = Tape().instrument(insurance_pool=pool).account().deposit("100").fill("buy", "1", "1000").mark("1000")
     outcome = replay(tape.wait(1_000).mark("890"), "--engine", engine)
-    assert sorted(outcome.story[OPENED : OPENED + 2]) == ["missing 10 USDT", f"sell 1 at 900 {stage} #1"]
+    opening = outcome.story[OPENED : OPENED + 3]
+    assert opening == [f"sell 1 at 900 {stage} #1", "healthy -> liquidating", "missing 10 USDT"]
     assert outcome.story[-1] == "liquidating -> closed"
     summary = outcome.summary
     assert (summary["deficit"], summary["negative_buckets"], summary["lowest_equity"]) == ({"USDT": "10"}, 1, "-10")

@@ -69,6 +69,7 @@ class Script:
         self._unread: list[Order] = []
         self._heard: list[Effect] = []
         self.effects: list[Effect] = []
+        self.caught_up: list[Effect] = []  # what the last restart told while it read the tail
         self.at = 0
         self.engine = Engine(self._settings, presets, gates_open=gates_open, observe=True)
 
@@ -188,8 +189,7 @@ class Script:
             self.engine.apply(record)
         for partition, rows in self._rows.items():
             self.engine.restore(partition, rows.items())
-        for record in self._tail:
-            self.engine.apply(record)
+        self.caught_up = [effect for record in self._tail for effect in self.engine.apply(record)]
         self._fire_until(self.now)
         for partition in range(self._partitions or 1):
             self._hear(self.engine.open_gate(partition))

@@ -115,7 +115,8 @@ def test_past_bankruptcy_the_rest_goes_to_the_pool(pool: str | None, stage: str)
     script = distressed("46900", insurance_pool=pool)
     (order,) = orders(script.effects)
     assert (order.stage, order.quantity, order.limit_price, order.trigger) == (stage, "1", "47023.6", "negative_equity")
-    (default,) = [e.message for e in script.effects if isinstance(e, Emit) and isinstance(e.message, Default)]
+    effects = script.read_back(order, 2_000)
+    (default,) = [e.message for e in effects if isinstance(e, Emit) and isinstance(e.message, Default)]
     assert (default.asset, default.deficit, default.insurance_pool) == ("USDT", "100", pool)
 
 
