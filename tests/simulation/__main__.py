@@ -47,7 +47,7 @@ def summary(done: list[Outcome], elapsed: float) -> str:
     kinds = " ".join(f"{name}={n}" for name, n in sorted(faults.items()))
     return (
         f"seeds={len(done)} failed={len(failed)} faults={faults.total()} simulated_s={simulated:.0f} wall_s={elapsed:.0f} "
-        f"fills={sum(o.fills for o in done)} orders={sum(o.orders for o in done)} executed={sum(o.executed for o in done)} {kinds}"
+        f"fills={sum(o.fills for o in done)} orders={sum(o.orders for o in done)} executed={sum(o.executed for o in done)} void={sum(o.void for o in done)} {kinds}"
     )
 
 

@@ -32,7 +32,6 @@ CRASH_POINTS: Final[dict[int, tuple[str, ...]]] = {
     15: ("start", "load:before", "load:after", "ranges:before", "ranges:after", "seek:before", "seek:after", "send_claim:before", "send_claim:after"),
     19: ("send_other:before", "send_other:after"),
 }  # fmt: skip
-HOOKS: Final = tuple(sorted({hook for hooks in CRASH_POINTS.values() for hook in hooks}))
 
 
 class Chaos:
@@ -48,7 +47,7 @@ class Chaos:
             "kafka_cut": self._cut_kafka, "redis_cut": self._cut_redis, "broker_away": self._broker_away,
             "redis_away": self._redis_away, "storm": self._storm, "slow_topic": self._slow_topic, "lose_writes": self._lose_writes,
             "flush_all": self._flush_all, "damage": self._damage, "rebalance": self._rebalance, "clock_step": self._clock_step,
-            "venue_silent": self._venue_silent, "poison": self._poison,
+            "coordinator_cut": self._cut_coordinator, "venue_silent": self._venue_silent, "poison": self._poison,
         }  # fmt: skip
         rare = {"flush_all", "damage", "poison", "redis_away", "broker_away", "clock_step"}
         drawn = {name: kind for name, kind in kinds.items() if draw.random() < (0.35 if name in rare else 0.65)}
@@ -78,10 +77,13 @@ class Chaos:
             self.world.kill(node)
 
     def _crash_point(self) -> None:
-        self.world.armed.append((self.draw.choice(HOOKS), self.draw.choice((0, 0, 1, 3, 10)), "kill"))
+        self.world.armed.append((self._hook(), self.draw.choice((0, 0, 1, 3, 10)), "kill"))
+
+    def _hook(self) -> str:
+        return self.draw.choice(CRASH_POINTS[self.draw.choice(sorted(CRASH_POINTS))])
 
     def _pause_point(self) -> None:
-        self.world.armed.append((self.draw.choice(HOOKS), self.draw.choice((0, 0, 1, 3, 10)), "stop"))
+        self.world.armed.append((self._hook(), self.draw.choice((0, 0, 1, 3, 10)), "stop"))
 
     def _pause(self) -> None:
         if (node := self._node()) is not None:
@@ -91,6 +93,11 @@ class Chaos:
         if (node := self._node()) is not None:
             node.kafka.cut()
             self._for_a_while(1.5, node.kafka.restore)
+
+    def _cut_coordinator(self) -> None:
+        if (node := self._node()) is not None:
+            node.cut_coordinator()
+            self._for_a_while(5.0, node.restore_coordinator)
 
     def _cut_redis(self) -> None:
         if (node := self._node()) is not None:

@@ -191,7 +191,7 @@ class SimInput:
         self.rounds: dict[int, int] = {}
         self.assigned: frozenset[int] = frozenset()
         self.feeds: dict[Place, Feed] = {}
-        self.committed: list[tuple[int, dict[str, int]]] = []
+        self.on_commit: Callable[[int, Mapping[str, int]], None] = lambda *_: None
         self.tails_asked: dict[
             int, tuple[float, int]
         ] = {}  # partition -> when the orders' end was asked for, and the end
@@ -244,7 +244,7 @@ class SimInput:
 
     async def commit(self, partition: int, offsets: Mapping[str, int]) -> None:
         await asyncio.sleep(self._link.latency())
-        self.committed.append((partition, dict(offsets)))
+        self.on_commit(partition, offsets)
 
     async def _fetch(self, topic: str, partition: int, position: int, round_: int) -> None:
         draw, broker = self._broker.draw, self._broker

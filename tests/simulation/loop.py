@@ -7,7 +7,9 @@ runs, what belongs to a stopped one waits until it goes on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
@@ -149,16 +151,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers.clear()
         asyncio._set_running_loop(self)
         try:
-            for task in self._keep:
-                task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch for tasks left on purpose
-                if not task.done():
-                    task.get_coro().close()  # type: ignore[union-attr]  # our tasks are all made of coroutines
-        except RuntimeError:
-            pass  # a coroutine that awaits in its `finally` cannot be closed; its world is gone anyway
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of what was never started
+                for task in self._keep:
+                    self._close(task)
         finally:
             asyncio._set_running_loop(None)
             self._keep.clear()
             self._ready.clear()
+
+    @staticmethod
+    def _close(task: asyncio.Task[Any]) -> None:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch for tasks left on purpose
+        coroutine = task.get_coro()
+        if not task.done() and coroutine is not None:
+            with contextlib.suppress(RuntimeError):  # one that awaits in its `finally` cannot be closed; its world is gone anyway
+                coroutine.close()  # type: ignore[union-attr]  # our tasks are all made of coroutines
 
 
 class ProcessClock:

@@ -68,6 +68,7 @@ class Node:
         loop, draw = world.loop, world.draw
         self.kafka = Link(loop, draw, world.weather, world.count)
         self.redis = Link(loop, draw, world.weather, world.count)
+        self.coordinator_up = True
         self.stopped_at = self.resumed_at = 0.0  # when it stood still last, for long enough to be taken for dead
         clock, silent = ProcessClock(loop, self.process), Silent(world, self.name)
         self.engine = Engine(SETTINGS_OF(world.broker.partitions), gates_open=False)
@@ -81,6 +82,7 @@ class Node:
             log=silent, new_nonce=lambda: f"{self.name}-{next(nonces)}", fail=self.failed,
         )  # fmt: skip
         self.worker.attach(self.input)
+        self.input.on_commit = world.committed
         self.input.deliver, self.input.fail = self.fold, self.failed
 
     # -- life ------------------------------------------------------------------------------------------------------------
@@ -128,10 +130,8 @@ class Node:
         """Join, heartbeat, give up and join again when told to."""
         group, joined = self.world.group, False
         while True:
-            if joined and (not self.kafka.up or group.heartbeat(self.name)):
-                await asyncio.sleep(HEARTBEAT_S)
-                continue
-            if not self.kafka.up:
+            await asyncio.sleep(self.kafka.latency())
+            if not (self.kafka.up and self.coordinator_up) or (joined and group.heartbeat(self.name)):
                 await asyncio.sleep(HEARTBEAT_S)
                 continue
             if joined:
@@ -144,6 +144,13 @@ class Node:
             self.worker.assigned(mine)
             joined = True
             await self.point("assigned:after")
+
+    def cut_coordinator(self) -> None:
+        """The coordinator is another broker than those of the partitions: the group may lose a member that goes on working."""
+        self.coordinator_up = False
+
+    def restore_coordinator(self) -> None:
+        self.coordinator_up = True
 
     async def fold(self, batch: Batch) -> None:
         await self.worker.fold(batch)

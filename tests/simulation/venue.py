@@ -63,6 +63,7 @@ class Venue:
         self.executions: Counter[str] = Counter()
         self.halted = False  # the matching engine says nothing
         self.calm = False
+        self.void = 0  # orders that were not under the latest claim
         self.poisons: list[Record] = []
         self._read: dict[int, int] = {}  # partition -> next offset of the orders topic
         self._number = 0
@@ -180,7 +181,10 @@ class Venue:
         if isinstance(message, Claim):
             gate.epochs[record.partition] = record.offset
             return
-        if not isinstance(message, Order) or gate.epochs.get(record.partition) != message.epoch:
+        if not isinstance(message, Order):
+            return
+        if gate.epochs.get(record.partition) != message.epoch:
+            self.void += 1
             return
         if message.order_id in gate.executed:
             self._publish(message.account, gate.executed[message.order_id])

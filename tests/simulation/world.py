@@ -38,6 +38,7 @@ class Outcome:
     fills: int
     orders: int
     executed: int
+    void: int
     digest: str
     events: list[str]
 
@@ -65,7 +66,9 @@ class World:
         self.armed: list[tuple[str, int, str]] = []
         self._lives = count()
         self._folds: dict[int, Fold] = {}
-        self._stored: dict[int, dict[str, int]] = {}
+        self._stored: dict[int, dict[str, int]] = {}  # partition -> what the table holds, unless a fault changed it since
+        self._epochs: dict[int, int] = {}
+        self._furthest: dict[tuple[str, int], int] = {}  # the highest offset that was ever stored
         self.chaos = Chaos(self, draw, without)
         self.fault_s = draw.uniform(6, 14)
 
@@ -123,6 +126,7 @@ class World:
         for node in self.alive():
             node.kafka.restore()
             node.redis.restore()
+            node.restore_coordinator()
             node.process.wall_step_ms = 0
             self.go_on(node)
         self.loop.later(6.0, self._repair)
@@ -132,6 +136,7 @@ class World:
         for node in self.alive():
             node.kafka.restore()
             node.redis.restore()
+            node.restore_coordinator()
 
     # -- processes ---------------------------------------------------------------------------------------------------------
 
@@ -157,7 +162,7 @@ class World:
             return
         self.trace(node.name, "stopped", {})
         node.process.stopped, node.stopped_at = True, self.loop.time()
-        self.loop.later(self.draw.choice((0.3, 0.6, 1.5, 4.0, 8.0)) * self.draw.uniform(0.8, 1.2), self.go_on, node)
+        self.loop.later(self.draw.choice((0.3, 0.6, 1.5, 4.0, 6.0, 8.0)) * self.draw.uniform(0.8, 1.2), self.go_on, node)
 
     def go_on(self, node: Node) -> None:
         if node.process.stopped and node.process.alive:
@@ -202,6 +207,7 @@ class World:
     def server_changed(self) -> None:
         """A fault of the server: what it stored before says nothing about what it stores next."""
         self._stored.clear()
+        self._epochs.clear()
 
     def count(self, fault: str) -> None:
         self.faults[fault] += 1
@@ -225,11 +231,20 @@ class World:
             before = self._stored.get(partition, {})
             if back := [topic for topic, at in before.items() if vector[topic] < at]:
                 raise Violation(f"the stored offsets of partition {partition} went back in {back}")
-            self._stored[partition] = vector
+            epoch = int(fields[b"epoch"])
+            if epoch < self._epochs.get(partition, -1):
+                raise Violation(f"partition {partition} was stored under {epoch} after {self._epochs[partition]}")
+            self._stored[partition], self._epochs[partition] = vector, epoch
+            self._furthest |= {(t, partition): max(at, self._furthest.get((t, partition), 0)) for t, at in vector.items()}
             self._check_dead_letters(partition, vector)
             check_rows(self._fold_at(partition, vector), rows, self._damaged(partition, rows))
         except Violation as violation:
             self.violated(violation)
+
+    def committed(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """The group is shown nothing that was never stored (I7)."""
+        if ahead := [topic for topic, at in offsets.items() if at > self._furthest.get((topic, partition), 0)]:
+            self.violated(Violation(f"the group offsets of partition {partition} are ahead of what was stored: {ahead}"))
 
     def _damaged(self, partition: int, rows: Mapping[bytes, bytes]) -> frozenset[bytes]:
         """Rows that a fault damaged and nobody wrote since: whoever loads them must notice, nobody else can."""
@@ -302,7 +317,7 @@ class World:
             self.seed, None if self.violation is None else str(self.violation), self.faults, self.loop.time() - 1_000.0,
             sum(self.broker.end("fills", p) for p in partitions),
             sum(b'"type":"order"' in r.value for p in partitions for r in self.broker.log("liquidation-orders", p)),
-            len(self.venue.executions), digest.hexdigest(), [_line(*event) for event in self.events],
+            len(self.venue.executions), self.venue.void, digest.hexdigest(), [_line(*event) for event in self.events],
         )  # fmt: skip
 
 
