@@ -17,7 +17,7 @@ Value = Callable[[int], tuple[int, int]]  # price e18 -> the number as numerator
 PRECISION: Final = 10**40
 WIDEST: Final = (
     10**6
-)  # how far beyond the last breakpoint and the present price the last segment is sampled, as a factor
+)  # a root further above the present price than this factor is none: rounding of 1e-18 makes such ones
 
 
 def nearest_root(value: Value, breakpoints: Iterable[int], present: int, *, losing_side_down: bool) -> Fraction | None:
@@ -29,10 +29,12 @@ def nearest_root(value: Value, breakpoints: Iterable[int], present: int, *, losi
     last = WIDEST * max(present, edges[-1] if edges else present, ONE)
     search = _Search(value, [0, *edges, last], present)
     first, second = (search.below, search.above) if losing_side_down else (search.above, search.below)
-    found = first()
-    if found is None:
-        found = second()
-    return None if found is None else found / ONE
+    furthest = WIDEST * max(present, ONE)
+    for side in (first, second):
+        found = side()
+        if found is not None and found <= furthest:
+            return found / ONE
+    return None
 
 
 class _Search:

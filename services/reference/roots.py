@@ -8,7 +8,7 @@ root nearest to the mark counts. A jump across zero (deductions that make the re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from services.reference.curves import NUDGE, Curve, Number, Viewpoint, plain
 from services.reference.holdings import Holdings, Leg, Market, Position, Valuation
@@ -16,6 +16,7 @@ from services.reference.rounding import down_to, price_step, up_to
 from services.reference.specs import Spec
 from services.reference.valuation import asset_price, equity, evaluate, nets, notional
 
+FURTHEST: Final = 10**6  # times the mark: what lies beyond is no price, but what rounding leaves of parallel lines
 Excess: TypeAlias = Callable[[Number], Number]
 
 
@@ -63,8 +64,8 @@ def assess(holdings: Holdings, market: Market) -> Valuation:
 def root(excess: Excess, market: Market, position: Position) -> Fraction | None:
     """The root nearest to the mark where the position loses, else the nearest on the other side."""
     mark = plain(market.price(position.instrument))
-    found = search(excess, mark, -position.sign)
-    return found if found is not None else search(excess, mark, position.sign)
+    found = (search(excess, mark, side) for side in (-position.sign, position.sign))
+    return next((price for price in found if price is not None and price <= FURTHEST * max(mark, 1)), None)
 
 
 @dataclass(frozen=True)

@@ -97,3 +97,11 @@ def test_a_jump_across_zero_is_a_root_at_its_edge_and_one_that_does_not_cross_is
 def test_edges_at_or_below_zero_are_none_and_a_worthless_price_has_roots_above_only() -> None:
     assert root(lambda p: p - 3, "9", edges=("0", "-1")) == 3
     assert root(lambda p: p - 3, "0", edges=("1",)) == 3
+
+
+@pytest.mark.parametrize(
+    ("root_at", "expected"), [("9999999", 9_999_999), ("10000000", 10_000_000), ("10000001", None)]
+)
+def test_what_lies_a_million_marks_away_is_no_root(root_at: str, expected: int | None) -> None:
+    """Legs that hedge each other leave almost parallel lines; where they meet nobody trades. At the bound it still counts."""
+    assert root(lambda p: (p - int(root_at)) / 10**12, "10") == expected

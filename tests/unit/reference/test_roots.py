@@ -35,6 +35,15 @@ def test_short_reaches_the_second_tier() -> None:
     assert bankruptcy_price(bucket, at, held) == 119
 
 
+@pytest.mark.parametrize(("quantity", "expected"), [("-0.0000001", 10_000_100), ("-0.00000001", None)])
+def test_a_price_a_million_times_the_mark_is_none(quantity: str, expected: int | None) -> None:
+    """W 1, short so little at 100 that it is broke at 100 + 1/q: beyond 10^8 nobody trades."""
+    held = position("P", quantity, "0.00001" if expected else "0.000001")
+    cash = "1.00001" if expected else "1.000001"
+    bucket, at = holdings({"USDT": cash}, held), market(spec(tiers=TIERS), marks={"P": "100"})
+    assert bankruptcy_price(bucket, at, held) == expected
+
+
 def test_the_taker_fee_moves_the_bankruptcy_price_only() -> None:
     """p(1 - 0.1 %) = 80."""
     held = position("P", "1", "100")
