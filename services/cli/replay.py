@@ -134,7 +134,7 @@ class Looks:
             None if account is None else Story(account, partial(show_story_line, as_json=as_json))
         )
         self.until: Until | None = None if until is None else Until(until)
-        step_by_step = self.story is not None or self.until is not None
+        step_by_step = self.story is not None or self.until is not None or self.reporter is not None
         self.plan = structs.replace(
             plan, matching=chosen_matching(plan), **({"stretch": 1} if step_by_step else {})
         )  # fmt: skip
@@ -142,7 +142,7 @@ class Looks:
     @property
     def observers(self) -> "list[Observer]":
         reported = [] if self.reporter is None else [self.reporter.collector]
-        return [each for each in (*reported, self.story, self.until) if each is not None]
+        return [each for each in (*reported, self.diff, self.story, self.until) if each is not None]
 
     def records_of(self, records: "Iterable[Record]") -> "Iterator[Record]":
         """The records, shown to everybody before the engine gets them."""
@@ -226,6 +226,8 @@ def run_all(looks: Looks, asked: "list[WhatIf]", *, speed: str | None) -> "list[
             show_state(looks.until.state(reached), as_json=as_json)
             flush_json()
             raise typer.Exit(ExitCode.DONE) from reached
+        if looks.reporter is not None and len(runs) > 1:
+            looks.reporter.compared = [run.compared() for run in runs]
         flush_json()
         for run, spool in zip(runs[1:], spools, strict=True):
             if not as_json:
@@ -277,13 +279,8 @@ def _reporter(report: str | None) -> "Reporter | None":
 def _write_report(
     reporter: "Reporter", path: str, plan: "Plan", asked: "list[WhatIf]", summaries: "list[Summary]"
 ) -> None:
-    from services.cli.report import source_of_plan
-    from services.report.page import Variant
+    from services.cli.report import source_of_plan, variants_of
 
-    compared = [
-        Variant(
-            name=each.name or ("as recorded" if each.is_plain else "what if"), summary=summary.line(), changes=each.changes
-        )
-        for each, summary in zip(asked, summaries, strict=True)
-    ]  # fmt: skip
-    reporter.write(source_of_plan(path, plan), plan.settings, summaries[0], compared)
+    reporter.write(
+        source_of_plan(path, plan), plan.settings, summaries[0], variants_of(asked, summaries, reporter.compared)
+    )

@@ -1,8 +1,8 @@
 """The incident report of a replay, for the commands that offer one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.cli.output import ExitCode, note, stop
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from services.engine.settings import Settings
     from services.replay.session import Plan
     from services.replay.summary import Summary
+    from services.replay.what_if import WhatIf
     from services.report.page import Source, Variant
 
 
@@ -25,6 +26,7 @@ class Reporter:
         if not self.path.parent.is_dir() or self.path.is_dir():
             stop(f"--report {path}: not a file in a folder that exists", ExitCode.WRONG_USE)
         self.collector = Collector()
+        self.compared: Sequence[Mapping[str, Any]] = ()  # each run's column of a comparison, where there is one
 
     def shown(self, show: "Callable[[Effect], None]") -> "Callable[[Effect], None]":
         """Effects go to the report, then to `show`."""
@@ -62,3 +64,24 @@ def source_of_plan(path: str, plan: "Plan") -> "Source":
     from services.report.page import source_of
 
     return source_of(path, matching=plan.matching and plan.matching.value, engine=plan.engine.value)
+
+
+def variants_of(
+    asked: "Sequence[WhatIf]", summaries: "Sequence[Summary]", compared: Sequence[Mapping[str, Any]]
+) -> "list[Variant]":
+    """One column a run; `compared` as long as the others, or empty."""
+    from services.report.page import Variant
+
+    columns: list[Variant] = []
+    for number, (what_if, summary) in enumerate(zip(asked, summaries, strict=True)):
+        column = compared[number] if compared else {}
+        first = column.get("first_difference")
+        columns.append(
+            Variant(
+                name=what_if.name or ("as recorded" if what_if.is_plain else "what if"),
+                summary=summary.line(), changes={key: value for key, value in what_if.changes.items() if key != "name"}, notional=column.get("notional"),
+                first_ms=None if first is None else first["ts_ms"],
+                first_difference=None if first is None else f"{first['what']} {first['account'] or ''}".strip(),
+            )
+        )  # fmt: skip
+    return columns

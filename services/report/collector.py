@@ -94,7 +94,7 @@ class Collector:
         """Everything that was gathered, as plain JSON values."""
         worst = self._equities.worst()
         told = self._stories.payload(self._view)
-        of_stories = [key for key in worst if key[0] in told["stories"]]
+        of_stories = [key for key in worst if told["stories"].get(key[0], {}).get("is_hit")]
         return {
             "recording": {
                 "content": self._content.hexdigest(),

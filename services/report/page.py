@@ -41,11 +41,16 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True):
-    """One run of a comparison: its name, what it changed, its summary line, and when its decisions first differ from the first run's."""
+    """One run of a comparison: its name, what it changed, its summary line, and where its decisions first differ from the first run's.
+
+    `notional` is what its orders amount to, by asset.
+    """
 
     name: str
     summary: dict[str, Any]
     changes: dict[str, str] = {}
+    notional: dict[str, str] | None = None
+    first_ms: int | None = None
     first_difference: str | None = None
 
 

@@ -93,6 +93,7 @@
       hooks: { draw: [(plot) => {
         const { ctx } = plot, { left, width } = plot.bbox, zero = Math.round(plot.valToPos(0, "y", true));
         ctx.save();
+        ctx.setLineDash([]);
         ctx.strokeStyle = RF.css("--bad");
         ctx.lineWidth = 2 * devicePixelRatio;
         ctx.beginPath(); ctx.moveTo(left, zero); ctx.lineTo(left + width, zero); ctx.stroke();
@@ -202,10 +203,12 @@
       return RF.el("strong", {}, said + more);
     };
     const changes = (each) => Object.entries(each.changes || {}).map(([key, value]) => `${key}=${value}`).join(", ") || "as recorded";
+    const money = (each) => (each.notional ? Object.entries(each.notional).map(([asset, held]) => `${RF.amount(held)} ${asset}`).join(", ") || "none" : "not told");
+    const differs = (each) => (each.first_difference === null ? "nowhere" : `${each.first_ms === null ? "" : `${RF.time(each.first_ms)}, `}${each.first_difference}`);
     byId("variants-table").append(RF.el("div", { class: "scroll" }, RF.plainTable({
       caption: "Bold: differs from the first run.", columns: ["", ...variants.map((each) => each.name)],
-      rows: [["what was changed", ...variants.map(changes)], ...rows.map((key) => [RF.words(key), ...variants.map((each, at) => cell(key, each, at))]),
-        ["decisions first differ", ...variants.map((each, at) => (at ? each.first_difference || "not told" : "–"))]],
+      rows: [["what was changed", ...variants.map(changes)], ["notional of its orders", ...variants.map(money)], ...rows.map((key) => [RF.words(key), ...variants.map((each, at) => cell(key, each, at))]),
+        ["decisions first differ", ...variants.map((each, at) => (at ? differs(each) : "–"))]],
     })));
   };
 
