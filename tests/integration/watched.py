@@ -63,15 +63,18 @@ class Watched:
 
     async def work(self, *names: str, **worker: object) -> list[WorkerProcess]:
         """Start workers and have them scraped."""
-        new = [
-            WorkerProcess(self.folder, name, self.venue.bootstrap, self.redis.url, self.venue.prefix, **worker)
-            for name in names
-        ]
-        self.workers += new
+        new = [self.make(name, **worker) for name in names]
         await asyncio.gather(*(each.start() for each in new))
         self.scrape()
         await until("all are scraped", self.all_are_scraped)
         return new
+
+    def make(self, name: str, more: str = "", **worker: object) -> WorkerProcess:
+        """A worker that was not started; `more` is added to its configuration."""
+        made = WorkerProcess(self.folder, name, self.venue.bootstrap, self.redis.url, self.venue.prefix, **worker)
+        made.config.write_text(made.config.read_text() + more)
+        self.workers.append(made)
+        return made
 
     def scrape(self) -> None:
         """Tell Prometheus the workers that there are."""

@@ -1,0 +1,379 @@
+"""Each alert made to fire by breaking something that runs, and seen to clear when it was mended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from redis.asyncio import Redis
+
+from services.contracts.identifiers import partition_of
+from tests.integration.venue import (
+    CRASH_PRICE,
+    INSTRUMENT,
+    PARTITIONS,
+    START_PRICE,
+    Venue,
+    an_instrument,
+    now_ms,
+    until,
+)
+from tests.integration.watched import ALWAYS, Watched
+from tests.integration.worker_process import WorkerProcess
+from tests.support.kafka import KafkaServer
+from tests.support.prometheus import PrometheusServer
+from tests.support.redis import RedisServer
+from tests.unit.deployment.test_alerts import ALERTS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
+
+DEEP: Final = 49_000  # every third account owes more than it has
+PAUSE_S: Final = 0.8  # longer than `loop_gap_ms`
+BROKEN: Final = {
+    "RingfenceWatchdog": "nothing: it always fires",
+    "RingfenceHalted": "an operator's halt of everything",
+    "RingfenceBucketNegative": "a fall past the bankruptcy prices while everything is halted",
+    "RingfenceBucketUnordered": "a fall while everything is halted",
+    "RingfenceDeficit": "the halt ends too late: takeovers fix deficits",
+    "RingfenceOrdersUnanswered": "the venue answers no order",
+    "RingfenceOrdersThrottled": "more to close than a cap of one order a second and shard allows",
+    "RingfenceMalfunction": "the venue cancels every order at once, and futile attempts are limited to three",
+    "RingfenceSegregationBreached": "a withdrawal of locked collateral",
+    "RingfenceLedgerDoubtful": "a statement of the venue that differs from the ledger",
+    "RingfenceBucketsUnchecked": "the same: the bucket is dirty until an operator clears it",
+    "RingfenceRecordsRefused": "a fill that is no JSON",
+    "RingfenceMarkStale": "the feed of one instrument stops",
+    "RingfenceMarkUnconfirmed": "a tick from the future, and then none",
+    "RingfencePricesSilent": "all feeds stop",
+    "RingfenceBroadcastLag": "a flood of ticks on a worker that gets a part of the processor",
+    "RingfenceLoopStalled": "SIGSTOP and SIGCONT, repeatedly",
+    "RingfenceMarksLateFast": "the same: marks wait while the process stands still",
+    "RingfenceMarksLateSlow": "the same",
+    "RingfenceOrdersLateFast": "the same, with a crash while it stands still",
+    "RingfenceOrdersLateSlow": "the same",
+    "RingfenceWorkerDown": "SIGKILL of one of two workers",
+    "RingfenceWorkerRestarts": "the same worker started again three times",
+    "RingfenceNoWorker": "SIGKILL of all workers",
+    "RingfencePartitionUnowned": "a frozen worker holds the partitions, and a new one waits for them",
+    "RingfenceShardRefused": "a row in Redis that fails its checksum",
+    "RingfenceShardUndecided": "the same",
+    "RingfenceStoreDelayed": "Redis stands still; Redis refuses writes",
+    "RingfenceAccountLag": "SIGKILL of the broker",
+    "RingfenceSendsUnknown": "the same, with claims under way",
+    "RingfenceOutboxGrows": "the same",
+}
+NOT_BROKEN: Final = {
+    "RingfenceMemoryNearLimit": "needs a memory limit of the control group, which a test does not set; promtool's case stands for it",
+}
+
+
+def test_the_table_names_every_alert() -> None:
+    assert set(BROKEN) | set(NOT_BROKEN) == set(ALERTS)
+    assert not set(BROKEN) & set(NOT_BROKEN)
+
+
+@pytest.fixture
+async def alone(
+    private_kafka: KafkaServer,
+    redis_server: RedisServer,
+    prometheus: PrometheusServer,
+    topic_prefix: str,
+    tmp_path: Path,
+) -> AsyncIterator[Watched]:
+    """With a broker that only this test uses."""
+    async with (
+        Venue(private_kafka.bootstrap, topic_prefix) as venue,
+        Watched(venue, redis_server, prometheus, tmp_path) as running,
+    ):
+        yield running
+
+
+async def control(venue: Venue, action: str, scope: str = "all", target: str = "*", **more: Any) -> None:
+    message = {"control_id": f"c-{now_ms()}", "scope": scope, "target": target, "action": action, "ts_ms": now_ms()}
+    await (await venue.put("controls", f"{scope}:{target}", message | more))
+
+
+async def cancel_orders(venue: Venue, seen: set[tuple[str, int]]) -> None:
+    """The venue answers what it did not answer yet: nothing was filled."""
+    for order in await venue.valid_orders():
+        if (order.order_id, order.ts_ms) not in seen:
+            seen.add((order.order_id, order.ts_ms))
+            event = {
+                "order_id": order.order_id, "account": order.account, "bucket": order.bucket, "instrument": order.instrument,
+                "attempt": order.attempt, "status": "cancelled", "filled_quantity": "0", "ts_ms": now_ms(),
+            }  # fmt: skip
+            await venue.put("order-events", order.account, event)
+    await venue.flush()
+
+
+async def recover(watched: Watched) -> None:
+    """The price comes back and the venue answers, until only the watchdog fires."""
+    watched.prices[INSTRUMENT] = START_PRICE
+    answered: set[tuple[str, int]] = set()
+
+    async def is_quiet() -> bool:
+        await cancel_orders(watched.venue, answered)
+        return await asyncio.to_thread(watched.prometheus.firing) == ALWAYS
+
+    try:
+        await until("mended", is_quiet, 60)
+    except AssertionError as late:
+        raise AssertionError(f"{late}: {await watched.situation()}") from None
+
+
+async def test_harm_done_by_a_halt_that_lasted_too_long(watched: Watched) -> None:
+    venue = watched.venue
+    await venue.open_accounts(0, 60)
+    await watched.work("w-1")
+    await watched.clears()
+    assert await asyncio.to_thread(watched.prometheus.firing) == ALWAYS, "a healthy system is quiet"
+    await control(venue, "halt")
+    await watched.fires("RingfenceHalted")
+    watched.prices[INSTRUMENT] = DEEP
+    await watched.fires("RingfenceBucketNegative", "RingfenceBucketUnordered")
+    await control(venue, "resume")
+    await watched.fires("RingfenceDeficit", "RingfenceOrdersUnanswered")
+    await recover(watched)
+
+
+async def test_orders_held_back_by_a_cap(watched: Watched) -> None:
+    await watched.venue.open_accounts(0, 150)
+    await watched.work("w-1", more="[caps]\norders_per_second = 4\n")
+    watched.prices[INSTRUMENT] = CRASH_PRICE
+    await watched.fires("RingfenceOrdersThrottled")
+    await recover(watched)
+
+
+async def test_a_shard_that_stops_itself(watched: Watched) -> None:
+    venue = watched.venue
+    await venue.open_accounts(0, 6)
+    await watched.work("w-1", more="[caps]\nmax_futile_attempts = 3\n")
+    watched.prices[INSTRUMENT] = CRASH_PRICE
+    answered: set[tuple[str, int]] = set()
+
+    async def has_stopped() -> bool:
+        await cancel_orders(venue, answered)
+        return "RingfenceMalfunction" in await asyncio.to_thread(watched.prometheus.firing)
+
+    await until("it stopped itself", has_stopped, 30)
+    watched.prices[INSTRUMENT] = START_PRICE
+    await control(venue, "resume")
+    await watched.clears("RingfenceMalfunction")
+
+
+async def test_a_ledger_that_cannot_be_right(watched: Watched) -> None:
+    venue = watched.venue
+    await venue.open_accounts(0, 12)
+    await watched.work("w-1")
+    for number, (reason, amount) in enumerate([("lock", "4000"), ("withdrawal", "-3000")]):
+        transfer = {
+            "transfer_id": f"x-{number}",
+            "account": "a-1",
+            "asset": "USDT",
+            "amount": amount,
+            "reason": reason,
+            "ts_ms": now_ms(),
+        }
+        await venue.put("transfers", "a-1", transfer)
+    await watched.fires("RingfenceSegregationBreached")
+    fills = [r.offset for r in await venue.read_all(["fills"]) if r.partition == partition_of("a-2", PARTITIONS)]
+    statement = {
+        "account": "a-2", "balances": {"main": {"USDT": "1"}}, "positions": {}, "through": {"fills": max(fills)}, "ts_ms": now_ms(),
+    }  # fmt: skip
+    await venue.put("account-statements", "a-2", statement)
+    await venue.put("fills", "a-4", b"{")
+    await watched.fires("RingfenceLedgerDoubtful", "RingfenceBucketsUnchecked", "RingfenceRecordsRefused")
+    for account in ("a-2", "a-4"):
+        await control(venue, "clear", "account", account, through={"account-statements": 10**6, "fills": 10**6})
+    await watched.clears()
+
+
+async def test_marks_that_cannot_be_believed(watched: Watched) -> None:
+    venue, name = watched.venue, "ETH-PERP"
+    await venue.put("instruments", name, an_instrument() | {"instrument": name, "max_price_age_ms": 1_000})
+    watched.prices[name] = 2_000
+    await venue.open_accounts(0, 12)
+    fill = {
+        "fill_id": "eth",
+        "account": "a-1",
+        "instrument": name,
+        "side": "buy",
+        "quantity": "0.1",
+        "price": "2000",
+        "ts_ms": now_ms(),
+    }
+    await venue.put("fills", "a-1", fill)
+    await watched.work("w-1")
+    await watched.clears()
+    watched.prices[name] = None
+    await watched.fires("RingfenceMarkStale")
+    await watched.tick(name, 2_000, ahead_ms=3_600_000)
+    await watched.fires("RingfenceMarkUnconfirmed")
+    watched.prices[INSTRUMENT] = None
+    await watched.fires("RingfencePricesSilent")
+    watched.prices |= {name: 2_000, INSTRUMENT: START_PRICE}
+    await watched.clears()
+
+
+async def test_a_worker_that_stands_still(watched: Watched) -> None:
+    await watched.venue.open_accounts(0, 240)
+    (worker,) = await watched.work("w-1")
+    await watched.clears()
+    for pause in range(4):
+        if pause == 1:
+            watched.prices[INSTRUMENT] = CRASH_PRICE
+        worker.freeze()
+        await asyncio.sleep(PAUSE_S)
+        worker.thaw()
+        await asyncio.sleep(PAUSE_S / 2)
+    await watched.fires(
+        "RingfenceLoopStalled", "RingfenceMarksLateFast", "RingfenceMarksLateSlow", "RingfenceOrdersLateFast",
+        "RingfenceOrdersLateSlow",
+    )  # fmt: skip
+    late = (
+        "RingfenceLoopStalled",
+        "RingfenceMarksLateFast",
+        "RingfenceMarksLateSlow",
+        "RingfenceOrdersLateFast",
+        "RingfenceOrdersLateSlow",
+    )
+    await watched.clears(*late, within_s=60)
+
+
+async def test_a_worker_that_cannot_keep_up_with_the_ticks(watched: Watched) -> None:
+    await watched.venue.open_accounts(0, 30)
+    (worker,) = await watched.work("w-1")
+    await watched.clears()
+    flood = asyncio.ensure_future(pour(watched, 150_000))
+    squeeze = asyncio.ensure_future(take_turns(worker))
+    await watched.fires("RingfenceBroadcastLag", within_s=60)
+    squeeze.cancel()
+    await flood
+    worker.thaw()
+    await watched.clears("RingfenceBroadcastLag", within_s=60)
+
+
+async def pour(watched: Watched, ticks: int) -> None:
+    for number in range(ticks):
+        await watched.tick(INSTRUMENT, START_PRICE + number % 7)
+    await watched.venue.flush()
+
+
+async def take_turns(worker: WorkerProcess) -> None:
+    """The process gets a third of the time, in pieces that are no standstill and leave scrapes their answers."""
+    while True:
+        worker.freeze()
+        await asyncio.sleep(0.1)
+        worker.thaw()
+        await asyncio.sleep(0.05)
+
+
+async def test_workers_that_die(watched: Watched) -> None:
+    first, second = await watched.work("w-1", "w-2")
+    await watched.clears()
+    await second.kill()
+    await watched.fires("RingfenceWorkerDown")
+    for _ in range(4):
+        await second.start()
+        watched.scrape()
+        await until("it is scraped", watched.all_are_scraped)
+        await second.kill()
+    await second.start()
+    watched.scrape()
+    await watched.fires("RingfenceWorkerRestarts")
+    await first.kill()
+    await second.kill()
+    await watched.fires("RingfenceNoWorker")
+    await asyncio.gather(first.start(), second.start())
+    watched.scrape()
+    await watched.clears(within_s=60)
+
+
+async def test_partitions_that_nobody_watches(watched: Watched) -> None:
+    frozen = watched.make("w-1")
+    waiting = watched.make("w-2")
+    for worker in (frozen, waiting):  # the group waits long for a member that does not answer
+        text = worker.config.read_text().replace("session_timeout_ms = 1200", "session_timeout_ms = 20000")
+        worker.config.write_text(text.replace("rebalance_timeout_ms = 1500", "rebalance_timeout_ms = 20000"))
+    await frozen.start()
+    watched.scrape()
+    await until("it is scraped", lambda: is_up(watched, "w-1"))
+    frozen.freeze()
+    await waiting.start(ready=False)
+
+    async def listens() -> bool:
+        await waiting.is_ready()
+        return waiting.port != 0
+
+    await until("it listens", listens)
+    watched.scrape()
+    await watched.fires("RingfencePartitionUnowned")
+    frozen.thaw()
+    await watched.clears("RingfencePartitionUnowned", within_s=60)
+
+
+async def is_up(watched: Watched, name: str) -> bool:
+    return name in await asyncio.to_thread(watched.prometheus.healthy_targets)
+
+
+async def test_a_row_that_was_tampered_with(watched: Watched) -> None:
+    await watched.venue.open_accounts(0, 30)
+    (worker,) = await watched.work("w-1")
+    stored = f"{watched.venue.prefix}{{*}}:buckets"
+
+    async with Redis.from_url(watched.redis.url) as client:
+
+        async def has_rows() -> bool:
+            return len(await client.keys(stored)) == PARTITIONS
+
+        await until("rows are stored", has_rows)
+        await worker.terminate()
+        key = min(await client.keys(stored))
+        rows = await client.hgetall(key)
+        field, row = min(rows.items())
+        await client.hset(key, field, row[:-1] + bytes([row[-1] ^ 1]))
+        await worker.start(ready=False)
+
+        async def listens() -> bool:
+            await worker.is_ready()
+            return worker.port != 0
+
+        worker.port = 0
+        await until("it listens", listens)
+        watched.scrape()
+        await watched.fires("RingfenceShardRefused", "RingfenceShardUndecided")
+        await worker.kill()
+        await client.hset(key, field, row)
+        await worker.start()
+        watched.scrape()
+        await watched.clears()
+
+
+async def test_a_redis_that_does_not_take_rows(watched: Watched) -> None:
+    await watched.venue.open_accounts(0, 30)
+    await watched.work("w-1")
+    await watched.clears()
+    watched.redis.pause()
+    await watched.venue.open_accounts(30, 6)
+    await watched.fires("RingfenceStoreDelayed")
+    watched.redis.resume()
+    await watched.clears()
+    async with Redis.from_url(watched.redis.url) as client:
+        await client.config_set("maxmemory", "1")
+        await watched.venue.open_accounts(36, 6)
+        await watched.fires("RingfenceStoreDelayed")
+        await client.config_set("maxmemory", "0")
+    await watched.clears()
+
+
+async def test_a_broker_that_is_gone(alone: Watched, private_kafka: KafkaServer) -> None:
+    await alone.venue.open_accounts(0, 30)
+    await alone.work("w-1", reclaim_ms=1_000)
+    await alone.clears()
+    await asyncio.to_thread(private_kafka.kill)
+    await alone.fires("RingfenceAccountLag", "RingfenceSendsUnknown", "RingfenceOutboxGrows", within_s=60)
+    await asyncio.to_thread(private_kafka.start)
+    await alone.clears(within_s=60)
