@@ -1,6 +1,5 @@
 """`ringfence replay --risk`: the multipliers that a publisher would have written, and how well they were chosen."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from services.contracts.codec import encode
@@ -39,8 +38,3 @@ class RiskFeed:
     def backtest(self) -> dict[str, dict[str, Any]]:
         """By instrument."""
         return {name: test.line() for name, test in sorted(self._fold.backtests.items())}
-
-
-def holds_risk_parameters(records: Iterable[Record]) -> bool:
-    """Whether a recording brings its own multipliers."""
-    return any(record.topic == RISK_TOPIC for record in records)

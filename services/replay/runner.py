@@ -179,8 +179,3 @@ class Runner:
             return record.topic != "order-events"
         fill = decode(record.topic, record.value)
         return not (isinstance(fill, Fill) and fill.order_id is not None and fill.exec_type in CLOSING)
-
-
-def holds_order_events(records: Iterable[Record]) -> bool:
-    """Whether a recording holds answers to orders."""
-    return any(record.topic == "order-events" for record in records)

@@ -20,8 +20,8 @@ from services.replay.choices import EngineName, Matching
 from services.replay.compare import Divergence, Ordered
 from services.replay.engines import ReplayEngine, make_engine
 from services.replay.overrides import OverrideError
-from services.replay.risk import RiskFeed, holds_risk_parameters
-from services.replay.runner import Runner, holds_order_events
+from services.replay.risk import RISK_TOPIC, RiskFeed
+from services.replay.runner import Runner
 from services.replay.summary import Summary, Tally
 from services.replay.what_if import WhatIf
 
@@ -50,7 +50,7 @@ def chosen_matching(plan: Plan) -> Matching:
     """The matching asked for; else the recording's own answers where it holds any, else the next mark."""
     if plan.matching is not None:
         return plan.matching
-    return Matching.RECORDED if holds_order_events(plan.recording.records()) else Matching.NEXT
+    return Matching.RECORDED if "order-events" in plan.recording.topics else Matching.NEXT
 
 
 class Run:
@@ -121,7 +121,7 @@ class Run:
 
 def prepare(plan: Plan, what_ifs: Sequence[WhatIf]) -> list[Run]:
     """One run each. Raises `OverrideError` for what is mistyped, before anything is read through."""
-    computes = plan.risk and not holds_risk_parameters(plan.recording.records())
+    computes = plan.risk and RISK_TOPIC not in plan.recording.topics
     return [Run(plan, each, computes_risk=computes, compares=len(what_ifs) > 1) for each in what_ifs]
 
 

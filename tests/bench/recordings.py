@@ -23,7 +23,7 @@ from services.adapters.recordings_rows import Row
 from services.adapters.recordings_writer import SPILL_BYTES, open_folder
 from services.contracts.identifiers import partition_of
 
-PARTITIONS, INSTRUMENTS, ACCOUNTS = 16, 20, 2_000
+PARTITIONS, INSTRUMENTS, ACCOUNTS = 16, 20, 400
 BEGAN_MS = 1_700_000_000_000
 FILE_BYTES = 16 * 1024 * 1024
 SMALL, USUAL = 100_000, 1_000_000
@@ -64,7 +64,7 @@ def generated() -> Iterator[Row]:
                 f'{{"transfer_id":"t{number}","account":"{name}","asset":"USDT","amount":"500","reason":"deposit","ts_ms":{time_ms}}}'
             ), time_ms)  # fmt: skip
         else:
-            mark = 1000 + (number * 7919 % 201 - 100) / 100
+            mark = f"{1000 + (number // 1_000 * 7919 % 201 - 100) / 1000:.3f}"
             yield row("prices", f"I{number % INSTRUMENTS}", (
                 f'{{"instrument":"I{number % INSTRUMENTS}","mark_price":"{mark}","index_price":"{mark}","sequence":{number},'
                 f'"source":"venue","ts_ms":{time_ms}}}'

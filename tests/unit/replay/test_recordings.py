@@ -177,7 +177,10 @@ def test_a_damaged_file_is_named(tmp_path: Path, form: str) -> None:
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"nowhere: No such file"):
         list(read_file(str(tmp_path / "nowhere")))
-    with pytest.raises(RecordingError, match="is a folder without manifest.json"), Recording(str(tmp_path)) as recording:
+    with (
+        pytest.raises(RecordingError, match=r"is a folder without manifest\.json"),
+        Recording(str(tmp_path)) as recording,
+    ):
         list(recording.records())
 
 
@@ -198,3 +201,39 @@ def test_a_compression_bomb_is_unpacked_in_bounded_pieces() -> None:
     packed = zstandard.ZstdCompressor().compress(b"\n" * 50_000_000)
     pieces = recordings_lines._plain(io.BytesIO(packed), "bomb")
     assert max(map(len, pieces)) <= 64 * 1024 * 1024
+
+
+def test_a_recording_tells_which_topics_it_holds_and_how_many_partitions_they_need(tmp_path: Path) -> None:
+    path = written(tmp_path, FULL, {"topic": "prices", "value": {}})
+    with Recording(path) as recording:
+        assert recording.partitions == {"fills": 4, "prices": 1}
+        assert recording.topics == {"fills", "prices"}
+        assert recording.manifest is None
+
+
+def test_a_bad_end_is_told_before_the_first_record(tmp_path: Path) -> None:
+    with Recording(written(tmp_path, FULL, "bad")) as recording, pytest.raises(RecordingError, match=r":2: .*: mend"):
+        next(recording.records())
+
+
+def test_headers_may_be_in_a_line(tmp_path: Path) -> None:
+    path = written(tmp_path, {**FULL, "headers": [["reason", "late"]]}, FULL)
+    with Recording(path) as recording:
+        rows = list(recording.rows())
+    assert [row.headers for row in rows] == [(("reason", b"late"),), ()]
+    assert [(row.offset, row.key, row.value) for row in rows] == [(12, b"a-17", EXPECTED.value)] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("kafka://", "names no broker"),
+        ("kafka://h:1/p?till=3", "till is not an option"),
+        ("kafka://h:1?from=yesterday", "'yesterday': expected earliest, epoch milliseconds or a time"),
+        ("kafka://h:1?to=earliest", "'earliest': expected now"),
+        ("kafka://user:secret@h:1", "must not hold a password"),
+    ],
+)
+def test_a_url_that_says_nothing_is_told(url: str, text: str) -> None:
+    with Recording(url) as recording, pytest.raises(RecordingError, match=text):
+        recording.check()

@@ -10,7 +10,7 @@ from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.engine.effects import Cause, DeadLetter, Effect
 from services.replay.choices import Matching
-from services.replay.runner import Runner, TimerStuck, holds_order_events
+from services.replay.runner import Runner, TimerStuck
 from tests.unit.replay.fakes import FakeEngine, emit, instrument, of, order, price, record
 
 FILL = Fill(
@@ -191,8 +191,3 @@ def test_input_that_is_no_message_reaches_the_engine() -> None:
     engine = FakeEngine()
     run(engine, [record("fills", b"not json"), record("unheard-of", b"{}")])
     assert heard(engine) == ["fills@0", "unheard-of@0"]
-
-
-def test_a_recording_tells_whether_it_holds_answers() -> None:
-    assert holds_order_events([of(price("1")), record("order-events", EVENT)])
-    assert not holds_order_events([of(price("1")), record("fills", FILL)])
