@@ -97,6 +97,8 @@ CATALOGUE: Final[tuple[Entry, ...]] = (
     Entry(HARM, "unanswered_oldest_seconds", "gauge", "How long the oldest order without a final answer has been out", "The same, as time", unit="seconds"),
     Entry(HARM, "buckets", "gauge", "Buckets by status; closed ones are not counted", "How many are on their way to liquidation", ("status",)),
     Entry(HARM, "newly_liquidatable_notional", "counter", "Notional that steps of the multiplier made liquidatable, in the settlement asset", "Liquidations that our own parameters caused", ("instrument",), "settlement asset"),
+    Entry(HARM, "coming_liquidatable_notional", "gauge", "Notional that published rises of the multiplier will make liquidatable when they take effect, in the settlement asset", "The same, while there is time to act", ("instrument",), "settlement asset"),
+    Entry(HARM, "coming_unchecked_buckets", "gauge", "Buckets not yet looked at for that figure", "How much of it is still missing", ("instrument",)),
 
     Entry(FRESHNESS, "mark_age_seconds", "gauge", "Age of each mark by its source's time", "Old marks hide losses", ("instrument",), "seconds"),
     Entry(FRESHNESS, "mark_grade", "gauge", "1 for the grade of each mark now", "What is not valid is neither closed nor fully believed", ("instrument", "grade")),

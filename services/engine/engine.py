@@ -11,7 +11,7 @@ import msgspec
 from services.contracts.codec import decode
 from services.contracts.decimals import to_text
 from services.contracts.identifiers import partition_of
-from services.contracts.messages import AccountState, Claim, LiquidationRecord, Order, OrderEvent
+from services.contracts.messages import AccountState, Claim, LiquidationRecord, Order, OrderEvent, RiskParameters
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
@@ -25,6 +25,7 @@ from services.engine.decisions import Decider
 from services.engine.distance import distance_to_liquidation
 from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
 from services.engine.lifecycle import DISTRESSED
+from services.engine.notice import ComingRise, Notices
 from services.engine.portfolio.preset import Preset
 from services.engine.rows import (
     AccountRow,
@@ -67,6 +68,7 @@ class Engine:
         self._search: Search = FullScan() if search == "full_scan" else Certificates(self._context, self._watch)
         self._broadcasts = Broadcasts(self._context, self._search)
         self._decider = Decider(self._context, self._valuer)
+        self._notices = Notices(self._context, self._valuer, self._decider.judge, self._search)
         self._under: dict[BucketKey, None] = {}
         self.census = Census()
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {
@@ -74,7 +76,7 @@ class Engine:
             "collateral": self._broadcasts.fold_collateral,
             "prices": self._broadcasts.fold_price,
             "controls": self._broadcasts.fold_control,
-            "risk-parameters": self._broadcasts.fold_risk,
+            "risk-parameters": self._fold_risk,
             "accounts": lambda message, record: facts.fold_account(self._context, message, record),
             "fills": lambda message, record: facts.fold_fill(self._context, message, record),
             "transfers": lambda message, record: facts.fold_transfer(self._context, message, record),
@@ -111,7 +113,9 @@ class Engine:
         self._context.time_ms = max(self._context.time_ms, time_ms)
         for kind, subject in self._context.timers.due(self._context.time_ms):
             self._fire(kind, subject)
-        return self._finish()
+        effects = self._finish()
+        self._notices.look()
+        return effects
 
     def next_timer_ms(self) -> int | None:
         """When something becomes due by itself."""
@@ -301,6 +305,10 @@ class Engine:
             newly_liquidatable=self._context.newly_liquidatable,
         )  # fmt: skip
 
+    def coming_rises(self) -> list[ComingRise]:
+        """Published rises of multipliers that do not hold yet, with what they will make liquidatable at the present marks."""
+        return self._notices.rises()
+
     def epoch(self, partition: int) -> int | None:
         """The offset of the latest claim that was read of the partition."""
         return self._context.epochs.get(partition)
@@ -390,6 +398,11 @@ class Engine:
         if bucket is None and record.topic == "fills" and account.known and account.margin_mode == "isolated":
             bucket = named.instrument
         facts.doubt_refused(self._context, account, bucket, refusal, record)
+
+    def _fold_risk(self, message: RiskParameters, record: Record) -> Refusal | None:
+        refusal = self._broadcasts.fold_risk(message, record)
+        self._notices.read(message)
+        return refusal
 
     def _fold_order_event(self, event: OrderEvent, record: Record) -> Refusal | None:
         account = facts.account_of(self._context, event.account, record, event.account_sequence)

@@ -84,7 +84,9 @@ class Readings:
         yield Reading("orders_outstanding", {key: len(shard.outstanding) for key, shard in shards.items()})
         throttle = self._worker.brakes.throttle
         yield Reading("orders_held", {key: throttle.held(shard.partition) for key, shard in shards.items()})
-        yield Reading("order_queue_age_seconds", {key: throttle.oldest_s(shard.partition) for key, shard in shards.items()})
+        yield Reading(
+            "order_queue_age_seconds", {key: throttle.oldest_s(shard.partition) for key, shard in shards.items()}
+        )
         yield Reading("claim_epoch", {key: shard.fence for key, shard in shards.items() if shard.fence is not None})
 
     def _of_worker(self, now_ms: int, now: float) -> Iterable[Reading]:
@@ -169,3 +171,10 @@ def _of_engine(engine: Engine) -> Iterable[Reading]:
         "newly_liquidatable_notional",
         {(name,): notional / ONE for name, notional in stats.newly_liquidatable.items()},
     )
+    coming: Counter[Sequence[str]] = Counter()
+    unchecked: Counter[Sequence[str]] = Counter()
+    for rise in engine.coming_rises():
+        coming[rise.instrument,] += rise.notional
+        unchecked[rise.instrument,] += rise.unchecked
+    yield Reading("coming_liquidatable_notional", {key: notional / ONE for key, notional in coming.items()})
+    yield Reading("coming_unchecked_buckets", unchecked)
