@@ -42,7 +42,7 @@ schemas: $(STAMP) ## write the JSON Schemas from the message types
 
 lock: $(STAMP) ## resolve the dependencies again and write both lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
-		--extra build pyproject.toml --output-file requirements.lock
+		--extra build --extra otel pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 		--all-extras --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from msgspec import structs
 
 from services.adapters.ports import Clock, Headers
 from services.adapters.tracing import Arrived, Tracer
 from services.contracts.messages import Order
+from services.contracts.records import Record
 from services.contracts.status import ORDERS_SHOWN, OrderStatus
+from services.engine.context import TIMER_CAUSE
+
+HEARD: Final = 10_000  # accounts whose newest traced record is remembered
+HEARD_MS: Final = 10_000  # and for how long
 
 
 class OrderWatch:
@@ -20,7 +26,22 @@ class OrderWatch:
         self._clock = clock
         self._tracer = tracer
         self._newest: OrderedDict[str, OrderStatus] = OrderedDict()
+        self._heard: OrderedDict[str, Arrived] = OrderedDict()
         self.decided_count = 0
+
+    def heard(self, records: Sequence[Record], traceparents: Mapping[int, bytes]) -> None:
+        """These records are folded now, some of them in traces. What they make due may be decided by a timer that they start."""
+        now_ms = self._clock.now_ms()
+        for record in records:
+            context = traceparents.get(record.offset)
+            if context is None or record.key is None:
+                continue
+            place = record.topic, record.partition, record.offset
+            account = record.key.decode(errors="replace")
+            self._heard.pop(account, None)
+            self._heard[account] = Arrived(*place, record.timestamp_ms, now_ms, context)
+            if len(self._heard) > HEARD:
+                self._heard.popitem(last=False)
 
     def decided(self, order: Order, cause: Arrived) -> Headers:
         """The order is about to be queued; the answer are headers that carry the trace's context to its consumers."""
@@ -33,7 +54,16 @@ class OrderWatch:
         )  # fmt: skip
         if len(self._newest) > ORDERS_SHOWN:
             self._newest.popitem(last=False)
-        return self._tracer.decided(order, cause)
+        return self._tracer.decided(order, self._traced_cause(order, cause))
+
+    def _traced_cause(self, order: Order, cause: Arrived) -> Arrived:
+        """The account's newest traced record in the place of a timer, if it is recent."""
+        if cause.topic != TIMER_CAUSE:
+            return cause
+        heard = self._heard.get(order.account)
+        if heard is None or heard.arrived_ms is None or self._clock.now_ms() - heard.arrived_ms > HEARD_MS:
+            return cause
+        return heard
 
     def acknowledged(self, order_id: str, offset: int) -> None:
         """The broker has it at `offset`."""

@@ -230,6 +230,8 @@ class Worker:
         self._meter.records(batch.topic, len(batch.records))
         arrived = self._clock.monotonic()
         records = [record for record in batch.records if record.offset >= shard.next[batch.topic]]
+        if batch.traceparents:
+            self._orders.heard(records, batch.traceparents)
         for first in range(0, len(records), CHUNK):
             chunk = records[first : first + CHUNK]
             if self.shards.get(batch.partition) is not shard or shard.next[batch.topic] > chunk[0].offset:

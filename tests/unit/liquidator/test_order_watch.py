@@ -7,6 +7,7 @@ import pytest
 from services.adapters.ports import Batch, Headers
 from services.adapters.tracing import Arrived, NoTracing
 from services.contracts.messages import Order
+from services.contracts.records import Record
 from services.contracts.status import ORDERS_SHOWN
 from services.engine.effects import Cause
 from services.liquidator.order_watch import OrderWatch
@@ -85,6 +86,29 @@ async def test_the_context_of_the_causing_fill_is_handed_on(monkeypatch: pytest.
     (cause,) = world.tracer.causes
     assert (cause.topic, cause.offset, cause.traceparent) == ("fills", offset, TRACEPARENT)
     assert cause.timestamp_ms == cause.arrived_ms == world.clock.now_ms()
+
+
+async def test_a_timer_that_a_traced_fill_started_belongs_to_its_trace() -> None:
+    world = await TracedWorld().live(0)
+    offset = world.fill("a")
+    world.fill("b")
+    records = world.broker.log("fills", 0)[offset:]
+    await world.worker.fold(Batch("fills", 0, offset, offset + 2, records, {offset: TRACEPARENT}))
+    world.engine.under |= {"a": 0, "b": 0}
+    world.worker.tick()
+    traced, untraced = world.tracer.causes
+    assert (traced.topic, traced.offset, traced.traceparent) == ("fills", offset, TRACEPARENT)
+    assert (untraced.topic, untraced.traceparent) == ("timer", None)
+
+
+async def test_an_old_trace_is_over() -> None:
+    clock, tracer = FakeClock(), SpyTracer()
+    watch = OrderWatch(clock, tracer)
+    record = Record(topic="fills", partition=0, offset=7, timestamp_ms=START_MS, key=b"a", value=b"")
+    watch.heard([record], {7: TRACEPARENT})
+    clock.jump(11.0)
+    watch.decided(an_order("a", 1), Arrived("timer", 0, 0))
+    assert tracer.causes[0].traceparent is None
 
 
 async def test_orders_whose_fate_is_unknown_end_their_trace() -> None:
