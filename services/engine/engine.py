@@ -1,6 +1,5 @@
 """The engine: records and timers in, effects out (engine.md). One instance holds the accounts of any number of partitions."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -25,6 +24,7 @@ from services.engine.decisions import Decider
 from services.engine.distance import distance_to_liquidation
 from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
 from services.engine.lifecycle import DISTRESSED
+from services.engine.names import names_in
 from services.engine.notice import ComingRise, Notices
 from services.engine.portfolio.preset import Preset
 from services.engine.rows import (
@@ -49,7 +49,6 @@ from services.engine.watch import EquityWatch
 from services.engine.withheld import Place, notional_of, take_back
 from services.engine.worth import E36, Incomplete
 
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,69}")
 STATES_TOPIC: Final = "account-states"
 STATUS_ALARMS: Final = {"dirty": AlarmName.BUCKET_DIRTY, "incomplete": AlarmName.BUCKET_INCOMPLETE}
 DOUBTFUL_TOPICS: Final = frozenset({"fills", "transfers", "order-events"})
@@ -385,7 +384,7 @@ class Engine:
         """A fact that cannot be read makes the bucket it names dirty, or all buckets of the account of its key."""
         if record.topic not in DOUBTFUL_TOPICS:
             return
-        named = _names_in(record)
+        named = names_in(record)
         if named is None:
             return
         count = self._context.settings.account_partitions
@@ -591,30 +590,3 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     skipped_prices: int
     void_orders: int
     newly_liquidatable: Counter[str]  # by instrument: notional that steps of its multiplier made liquidatable, e18
-
-
-class Named(msgspec.Struct, frozen=True):
-    """What an undecodable record seems to speak of."""
-
-    account: str
-    bucket: str | None
-    instrument: str | None
-
-
-def _names_in(record: Record) -> Named | None:
-    """The account, and perhaps the bucket and instrument, in a record that is refused; None if not even an account."""
-    try:
-        content = msgspec.json.decode(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        content = None
-    named = content.get("account") if isinstance(content, dict) else None
-    if not isinstance(named, str) and record.key is not None:
-        named = record.key.decode(errors="replace")
-    if not isinstance(named, str) or not _ID.fullmatch(named):
-        return None
-    parts = content if isinstance(content, dict) else {}
-    bucket, instrument = (
-        part if isinstance(part, str) and _ID.fullmatch(part) else None
-        for part in (parts.get("bucket"), parts.get("instrument"))
-    )
-    return Named(named, bucket, instrument)
