@@ -2,7 +2,7 @@
 
 import typer
 
-from services.cli import config, schemas, topics
+from services.cli import config, control, schemas, topics
 from services.cli.account import account
 from services.cli.demo import demo
 from services.cli.doctor import doctor
@@ -24,6 +24,7 @@ app = typer.Typer(
 for command in (demo, liquidator, risk, margin, replay, verify, record, account, doctor, top):
     app.command()(command)
 app.add_typer(topics.app, name="topics")
+app.add_typer(control.app, name="control")
 app.add_typer(config.app, name="config")
 app.add_typer(schemas.app, name="schemas")
 

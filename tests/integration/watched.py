@@ -69,10 +69,10 @@ class Watched:
         await until("all are scraped", self.all_are_scraped)
         return new
 
-    def make(self, name: str, more: str = "", **worker: object) -> WorkerProcess:
+    def make(self, name: str, *, more: object = "", **worker: object) -> WorkerProcess:
         """A worker that was not started; `more` is added to its configuration."""
         made = WorkerProcess(self.folder, name, self.venue.bootstrap, self.redis.url, self.venue.prefix, **worker)
-        made.config.write_text(made.config.read_text() + more)
+        made.config.write_text(made.config.read_text() + str(more))
         self.workers.append(made)
         return made
 

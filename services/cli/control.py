@@ -1,0 +1,130 @@
+"""`ringfence control`: an operator's halt, resume and clear, written to the topic that every worker reads."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from services.cli.output import ExitCode, stop
+from services.cli.topics import ConfigFile
+
+if TYPE_CHECKING:
+    from services.contracts.messages import Control
+
+app = typer.Typer(help="Halt liquidations, resume them, or clear doubts: for operators.", no_args_is_help=True)
+
+Scope = Annotated[
+    Literal["instrument", "account", "all"], typer.Option("--scope", help="What kind of thing --target names.")
+]
+Target = Annotated[str | None, typer.Option("--target", help="Its id; of scope all: none.", show_default=False)]
+Why = Annotated[str | None, typer.Option("--reason", help="For those who read the topic later.", show_default=False)]
+Who = Annotated[str | None, typer.Option("--operator", help="Your id.", show_default=False)]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", min=0.01, help="The halt ends by itself after so long.", show_default=False)
+]
+Through = Annotated[
+    list[str] | None,
+    typer.Option("--through", metavar="TOPIC=OFFSET", help="Only doubts up to this offset of the account's partition."),
+]
+
+
+@app.command()
+def halt(
+    *, scope: Scope, target: Target = None, minutes: Minutes = None, reason: Why = None, operator: Who = None,
+    config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Order nothing for an account, nothing that rests on an instrument's mark, or nothing at all, until resumed.
+
+    Buckets under their maintenance margin stay so, and lose more. Halt what is doubtful and no more.
+
+    Example: ringfence control halt --scope instrument --target BTC-PERP --minutes 15 --reason 'feed in doubt'
+    """
+    _publish("halt", scope, target, config, minutes=minutes, reason=reason, operator=operator)
+
+
+@app.command()
+def resume(
+    *, scope: Scope, target: Target = None, reason: Why = None, operator: Who = None, config: ConfigFile = None
+) -> None:
+    """End a halt of the same scope and target. What is due by then is ordered at once; a shard halted by a malfunction goes on.
+
+    Example: ringfence control resume --scope instrument --target BTC-PERP
+    """
+    _publish("resume", scope, target, config, reason=reason, operator=operator)
+
+
+@app.command()
+def clear(
+    *, scope: Scope, target: Target = None, through: Through = None, reason: Why = None, operator: Who = None,
+    config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Settle doubts about the ledger of an account, or of all, once a person has found the ledger to be right.
+
+    Without --through every doubt is settled that a worker knows of when it reads this.
+
+    Example: ringfence control clear --scope account --target a-17 --through fills=20431
+    """
+    offsets = dict(_offset(text) for text in through or ()) or None
+    _publish("clear", scope, target, config, through=offsets, reason=reason, operator=operator)
+
+
+def _publish(
+    action: str, scope: str, target: str | None, config: Path | None, *, minutes: float | None = None, **more: Any
+) -> None:
+    """Write one control and wait until all in-sync replicas have it."""
+    import asyncio
+    import uuid
+
+    from services.adapters.clock import SystemClock
+    from services.adapters.ports import Unreachable
+    from services.contracts.codec import decode, encode
+    from services.contracts.messages import Control
+    from services.contracts.refusals import Refusal
+    from services.liquidator.config import Misconfigured, load
+
+    if (scope == "all") != (target is None):
+        stop("scope all takes no --target, every other scope needs one", ExitCode.WRONG_USE)
+    now_ms = SystemClock().now_ms()
+    message = Control(
+        control_id=f"c-{uuid.uuid4().hex}", scope=scope, target=target or "*", action=action, ts_ms=now_ms,  # type: ignore[arg-type]  # typer admits these words only
+        expires_ms=None if minutes is None else now_ms + round(minutes * 60_000), **more,
+    )  # fmt: skip
+    if isinstance(checked := decode("controls", encode(message)), Refusal):
+        stop(f"{checked.reason}: {checked.detail}", ExitCode.WRONG_USE)
+    try:
+        offset = asyncio.run(_send(load(config), message))
+    except Misconfigured as error:
+        stop(str(error), ExitCode.WRONG_USE)
+    except Unreachable as error:
+        stop(str(error), ExitCode.UNREACHABLE)
+    typer.echo(f"{action} of {scope} {message.target} written at offset {offset}")
+
+
+async def _send(config: Any, message: "Control") -> int:
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    from services.adapters.kafka_producer import KafkaProducer
+    from services.adapters.ports import Outgoing, Unreachable
+    from services.contracts.codec import encode
+
+    topic = f"{config.kafka.topic_prefix}controls"
+    producer = KafkaProducer(config.kafka.connection("ringfence-control"))
+    await producer.start()
+    try:
+        key = f"{message.scope}:{message.target}".encode()
+        async with asyncio.timeout(config.kafka.request_timeout_ms / 1000):
+            (sent,) = await producer.send([Outgoing(topic, 0, key, encode(message))])
+            return await sent
+    except (KafkaError, TimeoutError) as error:
+        raise Unreachable(f"{topic} did not take the record, or nobody said so: {error!r}") from error
+    finally:
+        await producer.close()
+
+
+def _offset(text: str) -> tuple[str, int]:
+    topic, equals, offset = text.partition("=")
+    if not equals or not offset.isdigit():
+        stop(f"--through {text}: expected TOPIC=OFFSET", ExitCode.WRONG_USE)
+    return topic, int(offset)
