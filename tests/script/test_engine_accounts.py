@@ -29,6 +29,19 @@ def test_our_own_fills_need_no_settling() -> None:
     assert [order.attempt for order in script.orders] == [1, 2]
 
 
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_a_count_may_begin_anywhere_and_a_lower_number_opens_a_gap(first: int) -> None:
+    """The contract names no first number: what lies before is in the opening records. But what turns up later did lie before."""
+    script = Script().instrument().account().mark("1000")
+    script.transfer("10", "opening", account_sequence=first + 5).fill("buy", "1", "1000.5", account_sequence=first + 6)
+    assert len(script.orders) == 1
+    script = Script().instrument().account().mark("1000").transfer("10", "opening", account_sequence=first + 5)
+    script.transfer("1", account_sequence=first + 3).fill("buy", "1", "1000.5", account_sequence=first + 6)
+    assert not script.orders
+    script.transfer("-1", "fee", account_sequence=first + 4).check_reference()
+    assert len(script.orders) == 1
+
+
 def test_with_sequences_the_account_is_decided_at_once_and_never_inside_a_gap() -> None:
     """Contiguous numbers need no settling time; number 3 is missing, so nothing is decided on what 4 says."""
     script = Script().instrument().account().mark("1000").forget()
