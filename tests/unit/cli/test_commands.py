@@ -174,8 +174,8 @@ def commands() -> list[list[str]]:
 
 def test_every_command_is_there() -> None:
     assert sorted(" ".join(command) for command in commands()) == [
-        "account", "config show", "demo", "doctor", "liquidator", "margin", "record", "replay", "risk", "schemas check", "schemas write",
-        "topics check", "topics create", "version",
+        "account", "config metrics", "config show", "control clear", "control halt", "control resume", "demo", "doctor", "liquidator",
+        "margin", "record", "replay", "risk", "schemas check", "schemas write", "top", "topics check", "topics create", "verify", "version",
     ]  # fmt: skip
 
 
