@@ -69,10 +69,11 @@ async def test_the_status_tells_what_happened(venue: Venue, make: Make) -> None:
 
     async def has_ordered_and_stored() -> bool:
         status = await status_of(worker)
-        acknowledged = [order for order in status.orders if order.offset is not None]
+        # By account: on a slow machine an order that nobody answers is sent again.
+        acknowledged = {order.account for order in status.orders if order.offset is not None}
         return len(acknowledged) == 10 and all(shard.next == shard.stored for shard in status.shards)
 
-    await until("ten orders are acknowledged, and everything is stored", has_ordered_and_stored)
+    await until("ten accounts' orders are acknowledged, and everything is stored", has_ordered_and_stored, timeout_s=60)
     status = await status_of(worker)
     assert (status.instance, status.not_ready, status.not_live) == ("w-1", [], [])
     assert [shard.partition for shard in status.shards] == list(range(PARTITIONS))
@@ -89,7 +90,7 @@ async def test_the_status_tells_what_happened(venue: Venue, make: Make) -> None:
     assert first.caused_ms <= first.decided_ms <= first.acknowledged_ms
     result = await asyncio.to_thread(CliRunner().invoke, app, ["top", "--json", "--url", f"127.0.0.1:{worker.port}"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["status"]["orders_decided"] == 10
+    assert json.loads(result.stdout)["status"]["orders_decided"] >= 10
 
 
 async def test_a_worker_that_is_told_to_end_is_not_ready_and_ends(venue: Venue, make: Make) -> None:
