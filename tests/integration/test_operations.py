@@ -86,8 +86,8 @@ async def test_the_status_tells_what_happened(venue: Venue, make: Make) -> None:
     assert status.parameters["kafka.topic_prefix"] == venue.prefix
     first = status.orders[0]
     assert first.acknowledged_ms is not None
-    assert first.caused_ms is not None
-    assert first.caused_ms <= first.decided_ms <= first.acknowledged_ms
+    # What was decided when a gate opened again was made due by no record.
+    assert (first.caused_ms or first.decided_ms) <= first.decided_ms <= first.acknowledged_ms
     result = await asyncio.to_thread(CliRunner().invoke, app, ["top", "--json", "--url", f"127.0.0.1:{worker.port}"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["status"]["orders_decided"] >= 10
