@@ -65,7 +65,7 @@ def root(excess: Excess, market: Market, position: Position) -> Fraction | None:
     """The root nearest to the mark where the position loses, else the nearest on the other side."""
     mark = plain(market.price(position.instrument))
     found = (search(excess, mark, side) for side in (-position.sign, position.sign))
-    return next((price for price in found if price is not None and price <= FURTHEST * max(mark, 1)), None)
+    return next((price for price in found if price is not None and price <= FURTHEST * max(mark, Fraction(1))), None)
 
 
 @dataclass(frozen=True)

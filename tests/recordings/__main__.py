@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="plain, .gz or .zst by its name")
     arguments = parser.parse_args()
     try:
-        rows = RECORDINGS[arguments.name].make(arguments.data, arguments.accounts, arguments.seed)
+        rows = RECORDINGS[arguments.name].records(arguments.data, arguments.accounts, arguments.seed)
         count = write(arguments.out, rows)
     except Missing as missing:
         print(missing, file=sys.stderr)

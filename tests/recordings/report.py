@@ -57,6 +57,7 @@ def report(name: str, records: Sequence[Record], settings: Settings | None = Non
     probe = watched(records, chosen)
     seconds = perf_counter() - started
     moments = watched(records, chosen, probe.first_negative).moments if probe.first_negative else []
+    liquidated = {(order.account, order.bucket) for order in probe.tally.orders.values()}
     tally, negatives = probe.tally, [explained(moment) for moment in moments]
     summary = {
         "recording": name,
@@ -67,7 +68,9 @@ def report(name: str, records: Sequence[Record], settings: Settings | None = Non
         "buckets": sum(1 for _ in probe.places()),
         "orders": len(tally.orders),
         "stages": dict(tally.stages),
-        "liquidated_buckets": len({(order.account, order.bucket) for order in tally.orders.values()}),
+        "liquidated_buckets": dict(
+            Counter(view.margin_mode for view in probe.buckets() if (view.account, view.bucket) in liquidated)
+        ),
         "lowest_equity": probe.lowest_equity,
         "lowest_equity_bucket": probe.lowest_equity_bucket,
         "negative_buckets": len(probe.negative_buckets),
@@ -186,10 +189,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=default_data(), help="the folder that holds market/")
     parser.add_argument("--accounts", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
+    about = "only what was received from then on and before then, milliseconds since 1970"
+    parser.add_argument("--window", type=int, nargs=2, metavar=("FROM_MS", "TO_MS"), help=about)
     arguments = parser.parse_args()
     try:
         recipe = RECORDINGS.get(arguments.recording)
-        made = recipe.make(arguments.data, arguments.accounts, arguments.seed) if recipe else None
+        window = None if arguments.window is None else (arguments.window[0], arguments.window[1])
+        made = recipe.records(arguments.data, arguments.accounts, arguments.seed, window) if recipe else None
         records = list(read_file(arguments.recording) if made is None else made)
     except Missing as missing:
         print(missing, file=sys.stderr)
