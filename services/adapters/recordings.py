@@ -11,16 +11,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Final, Protocol, Self, TypeVar
+from typing import IO, Final, Protocol, Self, TypeVar, runtime_checkable
 
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.recordings_errors import RecordingError
 from services.adapters.recordings_lines import read_file, read_rows, read_stream, system_errors
 from services.adapters.recordings_manifest import Manifest
-from services.adapters.recordings_rows import Row
+from services.adapters.recordings_rows import Row, Start
 from services.contracts.records import Record
 
-__all__ = ["Recording", "RecordingError", "read_file"]
+__all__ = ["Recording", "RecordingError", "Start", "read_file"]
 
 STANDARD_INPUT: Final = "-"
 KAFKA: Final = "kafka://"
@@ -39,6 +39,13 @@ class Source(Protocol):
     def check(self) -> None: ...
     def records(self) -> Iterator[Record]: ...
     def rows(self) -> Iterator[Row]: ...
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A recording that may begin with a state."""
+
+    def start(self) -> Start | None: ...
 
 
 class Recording:
@@ -80,6 +87,11 @@ class Recording:
     def check(self) -> None:
         """Read it once from end to end, or what its manifest says of it, so that nothing is done with a bad one."""
         self._checked()
+
+    def start(self) -> Start | None:
+        """The state that an engine is given before the first account record; None where a recording begins with nothing."""
+        source = self._checked()
+        return source.start() if isinstance(source, Startable) else None
 
     def records(self) -> Iterator[Record]:
         """The records in order, one at a time."""

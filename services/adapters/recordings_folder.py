@@ -11,7 +11,8 @@ from services.adapters.recordings_errors import RecordingError
 from services.adapters.recordings_manifest import MANIFEST, Manifest, Part, RecordedFile, read_manifest
 from services.adapters.recordings_merge import merged
 from services.adapters.recordings_parquet import FileReader
-from services.adapters.recordings_rows import Row, Stream
+from services.adapters.recordings_rows import Row, Start, Stream
+from services.adapters.recordings_snapshot import read_snapshot
 from services.contracts.records import Record
 
 FILE_NAME: Final = re.compile(r"part-(\d{6})\.parquet")
@@ -46,6 +47,8 @@ class Folder:
 
     def check(self) -> None:
         """Every file is there, whole and of this recording; reads all of them once."""
+        if (state := self.manifest.snapshot) is not None:
+            check_content(self.path / state.name, size=state.bytes, digest=state.sha256)
         for file in self.manifest.files:
             self._check_file(file)
         listed = {file.name for file in self.manifest.files}
@@ -69,6 +72,11 @@ class Folder:
                 )
         if reader.group_sizes != [part.records for part in file.parts]:
             raise RecordingError(f"{path}: its row groups are not those that {MANIFEST} lists: {HOW_TO_REPAIR}")
+
+    def start(self) -> Start | None:
+        """The state that the recording begins with, if not with nothing."""
+        state = self.manifest.snapshot
+        return None if state is None else read_snapshot(self.path, state)
 
     def records(self) -> Iterator[Record]:
         """All records in the order of `recordings_merge`."""

@@ -25,6 +25,19 @@ class Row(Struct, frozen=True, kw_only=True):
         return len(self.key or b"") + len(self.value or b"") + sum(len(n) + len(v or b"") for n, v in self.headers)
 
 
+class Start(Struct, frozen=True, kw_only=True):
+    """What an engine is given before the first account record: rows of each shard, and the claim that its orders were checked against."""
+
+    taken_ms: int
+    rows: dict[int, list[tuple[str, bytes]]]
+    claims: dict[int, int]
+
+    @property
+    def accounts(self) -> set[str]:
+        """Those that the rows speak of."""
+        return {field.partition("|")[0] for rows in self.rows.values() for field, _ in rows}
+
+
 def record_of(row: Row) -> Record:
     """As the engine sees it: without headers, a null value as no bytes."""
     return Record(

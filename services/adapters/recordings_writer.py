@@ -19,6 +19,7 @@ from services.adapters.recordings_manifest import MANIFEST, Manifest, Part, Reco
 from services.adapters.recordings_merge import stream_rank
 from services.adapters.recordings_parquet import FileWriter, groups
 from services.adapters.recordings_rows import Row, Stream
+from services.adapters.recordings_snapshot import FOLDER as SNAPSHOT_FOLDER
 
 SPILL_BYTES: Final = 16 * 1024 * 1024  # rows held before they are put into the temporary file
 LOCK: Final = ".lock"
@@ -149,7 +150,11 @@ def existing_manifest(folder: Path) -> Manifest | None:
         raise Refused(f"{folder}: is not a folder")
     if (folder / MANIFEST).exists():
         return read_manifest(folder)
-    left = [path.name for path in folder.iterdir() if path.name != LOCK and not path.name.endswith(TEMPORARY)]
+    left = [
+        path.name
+        for path in folder.iterdir()
+        if path.name not in (LOCK, SNAPSHOT_FOLDER) and not path.name.endswith(TEMPORARY)
+    ]
     if left:
         raise Refused(f"{folder}: is not empty ({min(left)}) and holds no recording: give a new folder")
     return None

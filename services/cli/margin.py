@@ -43,7 +43,7 @@ def margin(  # noqa: PLR0917  # typer reads options, not positions
             EngineName(engine), Settings(grade_prices=False), presets, gates_open=False, observe=False
         )
         with opened(path, config) as recording:
-            for letter in fold(machine, watched(recording.records(), "records")):
+            for letter in fold(machine, watched(recording.records(), "records"), recording.start()):
                 note(refusal_text(letter))
                 refused += 1
     except PresetError as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from services.adapters.kafka_range import Place
     from services.adapters.recordings_manifest import RecordedFile
     from services.liquidator.config import Config
-    from services.recorder.record import Outcome, Request
+    from services.recorder.record import Outcome, Request, Snapshot
     from services.recorder.recorder import Limits, Progress
 
 
@@ -38,6 +38,9 @@ def record(  # noqa: PLR0917  # typer reads options, not positions
             "--to", metavar="WHEN", help="now, or a time. Default: live, until it is stopped.", show_default=False
         ),
     ] = None,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="Begin with the tables in Redis, and the account topics from there.")
+    ] = False,
     max_file_mb: Annotated[float, typer.Option(min=0.001, help="Begin a new file at about this size.")] = 64,
     max_file_s: Annotated[
         float, typer.Option(min=0.1, help="Begin a new file this long after the first record.")
@@ -49,7 +52,7 @@ def record(  # noqa: PLR0917  # typer reads options, not positions
     """Record topics into a folder that `ringfence replay` reads: live until SIGTERM or Ctrl-C, or the past up to --to.
 
     Reads without a consumer group, so no worker notices. After a crash the same command goes on without a gap or a repeat.
-    Times are epoch milliseconds or like 2025-10-10T21:15:00Z.
+    With --snapshot a replay needs nothing from before it. Times are epoch milliseconds or like 2025-10-10T21:15:00Z.
 
     Example: ringfence record --config ringfence.toml --out incident --from 2025-10-10T20:00:00Z --to 2025-10-10T22:00:00Z
     """  # fmt: skip
@@ -60,10 +63,12 @@ def record(  # noqa: PLR0917  # typer reads options, not positions
     from services.liquidator.config import Misconfigured, load
     from services.recorder.recorder import Limits
 
+    if snapshot and start != "earliest":
+        stop("--snapshot says where to begin: leave --from out", ExitCode.WRONG_USE)
     limits = Limits(max_file_bytes=int(max_file_mb * 1024 * 1024), max_file_s=max_file_s)
     try:
         loaded = load(config)
-        request = _request(loaded, limits, out=out, topics=topics, start=start, end=end)
+        request = _request(loaded, limits, out=out, topics=topics, start=start, end=end, snapshot=snapshot)
         outcome = asyncio.run(_recorded(request, as_json=as_json))
     except (Misconfigured, RecordingError) as error:
         stop(str(error), ExitCode.WRONG_USE)
@@ -75,7 +80,7 @@ def record(  # noqa: PLR0917  # typer reads options, not positions
 
 
 def _request(
-    config: "Config", limits: "Limits", *, out: Path, topics: str | None, start: str, end: str | None
+    config: "Config", limits: "Limits", *, out: Path, topics: str | None, start: str, end: str | None, snapshot: bool
 ) -> "Request":
     from services.adapters.kafka_range import EARLIEST, LATEST, NOW
     from services.liquidator.build import settings_id
@@ -89,9 +94,27 @@ def _request(
         start=_place("--from", start, (EARLIEST, LATEST)),
         end=None if end is None else _place("--to", end, (NOW,)),
         limits=limits,
+        snapshot=_tables(config) if snapshot else None,
         settings=lambda partitions: settings_id(config.engine.settings(partitions)),
         parameters=config.engine.model_dump(mode="json"),
     )
+
+
+def _tables(config: "Config") -> "Snapshot":
+    """The tables, read only: nothing is installed, and nobody's epoch changes."""
+    from services.adapters.ports import Stored
+    from services.adapters.redis_reader import reading
+    from services.adapters.redis_table import RedisTable
+    from services.engine.settings import Settings
+    from services.liquidator.build import redis_client, table_settings
+    from services.recorder.record import Snapshot
+
+    async def load(partition: int) -> Stored:
+        client = redis_client(config)
+        async with reading(client):
+            return await RedisTable(client, table_settings(config, Settings())).load(partition)
+
+    return Snapshot(load=load, price_look_back_ms=config.worker.price_look_back_ms)
 
 
 def _place(flag: str, text: str, words: tuple[str, ...]) -> "Place":

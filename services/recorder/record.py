@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,26 @@ from msgspec import Struct, structs
 from services.adapters.clock import SystemClock
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.kafka_range import EARLIEST, Place, RangeReader, range_reader
-from services.adapters.ports import Refused
+from services.adapters.ports import Refused, Stored
 from services.adapters.recordings_kafka import CATALOGUE
 from services.adapters.recordings_manifest import Manifest, RecordedFile, schema_version
 from services.adapters.recordings_merge import stream_rank
 from services.adapters.recordings_rows import Stream
+from services.adapters.recordings_snapshot import write_snapshot
 from services.adapters.recordings_writer import FolderWriter, existing_manifest, open_folder
 from services.adapters.topic_admin import connected
-from services.contracts.topics import ACCOUNT_TOPICS
+from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
 from services.recorder.recorder import Limits, Progress, Recorder
 
 FETCH_WAIT_MS = 100
+PRICES = "prices"
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """How to begin with the tables: what loads a shard, and how far prices go back before them (-1: all)."""
+
+    load: Callable[[int], Awaitable[Stored]]
+    price_look_back_ms: int
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -37,6 +46,7 @@ class Request(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     settings: Callable[[int], str] | None = None  # id of the engine's settings, once the account partitions are known
     parameters: dict[str, Any] = {}
+    snapshot: Snapshot | None = None  # begin with the tables; `start` is not used then
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -68,7 +78,7 @@ async def record(request: Request, told: Told, stop: asyncio.Event) -> Outcome:
         await reader.know(counts)
         streams = [(topic, partition) for topic, count in counts.items() for partition in range(count)]
         if existing is None:
-            manifest = _new(request, cluster, await reader.at_place(streams, request.start))
+            manifest = await _begun(request, cluster, reader, streams)
         else:
             _check_origin(request, existing, cluster)
             told.note(
@@ -101,6 +111,40 @@ async def _topics(request: Request, existing: Manifest | None, told: Told) -> tu
     if missing:
         told.note(f"not there, so not recorded: {', '.join(missing)}")
     return counts, cluster
+
+
+async def _begun(request: Request, cluster: str, reader: RangeReader, streams: list[Stream]) -> Manifest:
+    """The manifest of a new recording, which begins at a place or with a snapshot."""
+    if request.snapshot is None:
+        return _new(request, cluster, await reader.at_place(streams, request.start))
+    taken_ms = SystemClock().now_ms()
+    partitions = {partition for topic, partition in streams if topic in ACCOUNT_TOPICS}
+    shards = {partition: await request.snapshot.load(partition) for partition in sorted(partitions)}
+    starts = await _after(shards, request.snapshot.price_look_back_ms, taken_ms, reader, streams)
+    state = await asyncio.to_thread(write_snapshot, request.folder, taken_ms, shards)
+    return structs.replace(_new(request, cluster, starts), snapshot=state)
+
+
+async def _after(
+    shards: Mapping[int, Stored], look_back_ms: int, taken_ms: int, reader: RangeReader, streams: list[Stream]
+) -> dict[Stream, int]:
+    """Where each stream begins: account topics after what the rows hold, reference topics with everything, prices so long
+    before, and what is only written when the rows were read."""
+    starts, begins = await reader.at_time(streams, taken_ms), await reader.begins(streams)
+    starts |= {stream: begins[stream] for stream in streams if stream[0] in BROADCAST_TOPICS}
+    prices = [stream for stream in streams if stream[0] == PRICES]
+    if look_back_ms >= 0 and prices:
+        starts |= await reader.at_time(prices, taken_ms - look_back_ms)
+    for stream in streams:
+        if stream[0] in ACCOUNT_TOPICS:
+            offsets = shards[stream[1]].offsets
+            starts[stream] = begins[stream] if offsets is None else offsets[stream[0]]
+            if starts[stream] < begins[stream]:
+                raise Refused(
+                    f"{stream[0]}[{stream[1]}]: the tables hold it up to offset {starts[stream]}, but the log begins at "
+                    f"{begins[stream]}: what is between is lost; raise the topic's retention"
+                )
+    return starts
 
 
 def _new(request: Request, cluster: str, starts: Mapping[Stream, int]) -> Manifest:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from services.adapters.recordings import Start
 from services.contracts.codec import decode, encode
 from services.contracts.messages import Account, Transfer
 from services.contracts.records import Record
@@ -10,34 +11,40 @@ from services.contracts.topics import BY_NAME, SHADOW_ORDERS, Role
 from services.contracts.views import BucketView
 from services.engine.effects import DeadLetter, Effect
 from services.replay.engines import ReplayEngine
+from services.replay.start import begins_now, restore
 
 WRITTEN_ONLY: Final = frozenset(
     {name for name, topic in BY_NAME.items() if topic.role is Role.OUTPUT} | {SHADOW_ORDERS}
 )
 
 
-def fold(engine: ReplayEngine, records: Iterable[Record]) -> Iterator[DeadLetter]:
+def fold(engine: ReplayEngine, records: Iterable[Record], start: Start | None = None) -> Iterator[DeadLetter]:
     """Applies every record and fires what is due, and answers what was refused.
 
     The engine's gates are shut: it decides nothing, so orders are those that the recording holds. At the end of the recording
     an account that nobody described becomes what a worker takes it for once it has caught up.
     """
-    undescribed = Undescribed()
+    undescribed = Undescribed(() if start is None else start.accounts)
     for record in records:
         if record.topic in WRITTEN_ONLY:
             continue
+        if start is not None and begins_now(start, record):
+            restore(engine, start)
+            start = None
         yield from _due(engine, record.timestamp_ms)
         yield from _letters(engine.apply(record))
         undescribed.saw(record)
+    if start is not None:
+        restore(engine, start)
     for record in undescribed.records():
         yield from _letters(engine.apply(record))
 
 
 class Undescribed:
-    """Accounts with a deposit and without a record of their own."""
+    """Accounts with a deposit and without a record of their own; not those that the recording begins with."""
 
-    def __init__(self) -> None:
-        self._described: set[str] = set()
+    def __init__(self, known: Iterable[str]) -> None:
+        self._described = set(known)
         self._first_deposits: dict[str, tuple[str, int]] = {}  # asset, partition
 
     def saw(self, record: Record) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from services.adapters.recordings import Start
 from services.contracts.codec import decode, encode
 from services.contracts.messages import Fill, Message, Order, OrderEvent, Transfer
 from services.contracts.records import Record
@@ -19,6 +20,7 @@ from services.replay.choices import Matching
 from services.replay.engines import ReplayEngine
 from services.replay.lines import ORDERS
 from services.replay.matching import Answer, Matcher
+from services.replay.start import begins_now, restore
 
 OWN_TOPICS: Final = frozenset(
     {name for name, topic in BY_NAME.items() if topic.role is Role.OUTPUT} | {ORDERS, SHADOW_ORDERS}
@@ -39,12 +41,21 @@ class TimerStuck(RuntimeError):
 class Runner:
     """Drives one engine. `now_ms` is the newest time that was reached."""
 
-    def __init__(self, engine: ReplayEngine, matching: Matching, *, settle_ms: int, latency_ms: int = 0) -> None:
-        """`latency_ms`: how long an order travels before the matching sees it."""
+    def __init__(
+        self,
+        engine: ReplayEngine,
+        matching: Matching,
+        *,
+        settle_ms: int,
+        latency_ms: int = 0,
+        start: Start | None = None,
+    ) -> None:
+        """`latency_ms`: how long an order travels before the matching sees it. `start`: the state that the recording begins with."""
         self._engine = engine
         self._matching = matching
         self._matcher = Matcher(matching)
         self._settle_ms = settle_ms
+        self._start = start
         self._latency_ms = latency_ms
         self._travelling: deque[tuple[int, Order]] = deque()  # by arrival: all travel equally long
         self._partitions: dict[str, int] = {}
@@ -66,6 +77,8 @@ class Runner:
             topic, time_ms = record.topic, record.timestamp_ms
             if topic not in PLAIN_TOPICS and not self._is_input(record):
                 continue
+            if self._start is not None and begins_now(self._start, record):
+                self._begin(self._start)
             due_ms = self._next_due_ms()
             if due_ms is not None and due_ms <= max(self.now_ms, time_ms):
                 yield from self._fire(until_ms=max(self.now_ms, time_ms))
@@ -78,7 +91,13 @@ class Runner:
 
     def finish(self) -> Iterator[Effect]:
         """After the last record."""
+        if self._start is not None:
+            self._begin(self._start)
         yield from self._fire(until_ms=self.now_ms + self._settle_ms)
+
+    def _begin(self, start: Start) -> None:
+        restore(self._engine, start)
+        self._start = None
 
     def _next_due_ms(self) -> int | None:
         """When something happens by itself: in the engine, or because an order arrives at the venue."""

@@ -67,7 +67,10 @@ class Run:
             raise OverrideError("--set risk: only with --risk")
         self.what_if = what_if
         self.engine = make_engine(plan.engine, settings, load_presets())
-        self.runner = Runner(self.engine, plan.matching, settle_ms=settings.account_settle_ms, latency_ms=latency_ms)
+        self.runner = Runner(
+            self.engine, plan.matching, settle_ms=settings.account_settle_ms, latency_ms=latency_ms,
+            start=plan.recording.start(),
+        )  # fmt: skip
         self.tally = Tally()
         self.ordered = Ordered() if compares else None
         self.divergence = Divergence()
