@@ -14,13 +14,13 @@ from itertools import count, islice
 from tests.simulation.world import Outcome, World
 
 
-def run_seed(seed: int, without: frozenset[str]) -> Outcome:
-    return World(seed, without=without).run()
+def run_seed(seed: int, only: frozenset[str] | None) -> Outcome:
+    return World(seed, only=only).run()
 
 
-def outcomes(seeds: Iterator[int], processes: int, without: frozenset[str]) -> Iterator[Outcome]:
+def outcomes(seeds: Iterator[int], processes: int, only: frozenset[str] | None) -> Iterator[Outcome]:
     """In order of the seeds, a few ahead of who reads."""
-    work = partial(run_seed, without=without)
+    work = partial(run_seed, only=only)
     if processes == 1:
         yield from map(work, seeds)
         return
@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--campaign", action="store_true", help="until stopped, from --first on")
-    parser.add_argument("--without", default="", help="kinds of faults to leave out, separated by commas")
+    parser.add_argument("--only", help="these kinds of faults, separated by commas")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--verbose", action="store_true", help="tell the last events in any case")
     given = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> int:
         seeds = count(given.first) if given.campaign else iter(range(given.first, given.first + given.seeds))
     started, done = time.monotonic(), []
     try:
-        for outcome in outcomes(seeds, given.processes, frozenset(given.without.split(","))):
+        for outcome in outcomes(seeds, given.processes, frozenset(given.only.split(",")) if given.only else None):
             done.append(outcome)
             if outcome.violation is not None or given.verbose:
                 tell(outcome)

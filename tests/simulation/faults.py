@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.network import Weather
@@ -37,7 +37,7 @@ CRASH_POINTS: Final[dict[int, tuple[str, ...]]] = {
 class Chaos:
     """Draws faults until it is told to stop. Which kinds a history has is drawn first: some bugs need others to be absent."""
 
-    def __init__(self, world: World, draw: random.Random, without: frozenset[str] = frozenset()) -> None:
+    def __init__(self, world: World, draw: random.Random, only: Container[str] | None = None) -> None:
         self.world = world
         self.draw = draw
         self.active = True
@@ -51,7 +51,7 @@ class Chaos:
         }  # fmt: skip
         rare = {"flush_all", "damage", "poison", "redis_away", "broker_away", "clock_step"}
         drawn = {name: kind for name, kind in kinds.items() if draw.random() < (0.35 if name in rare else 0.65)}
-        self._kinds = {name: kind for name, kind in drawn.items() if name not in without}
+        self._kinds = drawn if only is None else {name: kind for name, kind in kinds.items() if name in only}
 
     def start(self) -> None:
         self.world.loop.later(self.draw.expovariate(1 / self._mean_s), self._strike)

@@ -254,11 +254,19 @@ def _check_order(messages: Messages, partition: int, record: Record, order: Orde
         same = (earlier.order.bucket, earlier.order.instrument) == (order.bucket, order.instrument)
         if same and earlier.order.order_id != order.order_id:
             promise(earlier.settled or earlier.terminal, f"{name}: order {earlier.order.order_id} is still open")
-    epoch = next(messages.read(ORDERS, partition, order.epoch, order.epoch + 1))[0]
+    epoch = messages.broker.log(ORDERS, partition)[order.epoch]
+    if not _is_takeover(messages, partition, order.epoch):
+        return
     for topic in ("fills", "transfers", "order-events"):
         for each, message in messages.read(topic, partition, vector.get(topic, 0), 1 << 60):
             if each.timestamp_ms < epoch.timestamp_ms and getattr(message, "account", None) == order.account:
                 raise Violation(f"{name}: {topic}@{each.offset} lay there before its claim and was not read")
+
+
+def _is_takeover(messages: Messages, partition: int, epoch: int) -> bool:
+    """Whether the claim at `epoch` is of another process than the one before: who claims again has read on all the time."""
+    claims = [message.nonce.rpartition("-")[0] for _, message in messages.read(ORDERS, partition, 0, epoch + 1) if isinstance(message, Claim)]
+    return len(claims) < 2 or claims[-1] != claims[-2]
 
 
 def _add(amounts: dict[Key, int], key: Key, amount: int) -> None:

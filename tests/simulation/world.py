@@ -6,7 +6,7 @@ import gc
 import hashlib
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -46,7 +46,7 @@ class Outcome:
 class World:
     """Everything of one history."""
 
-    def __init__(self, seed: int, *, without: frozenset[str] = frozenset()) -> None:
+    def __init__(self, seed: int, *, only: Container[str] | None = None) -> None:
         self.seed = seed
         self.draw = draw = random.Random(seed)
         self.loop = VirtualLoop()
@@ -69,7 +69,7 @@ class World:
         self._stored: dict[int, dict[str, int]] = {}  # partition -> what the table holds, unless a fault changed it since
         self._epochs: dict[int, int] = {}
         self._furthest: dict[tuple[str, int], int] = {}  # the highest offset that was ever stored
-        self.chaos = Chaos(self, draw, without)
+        self.chaos = Chaos(self, draw, only)
         self.fault_s = draw.uniform(6, 14)
 
     # -- running ---------------------------------------------------------------------------------------------------------

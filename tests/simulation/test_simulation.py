@@ -1,0 +1,30 @@
+"""Histories full of faults end well, whatever the seed; and the same seed is the same history."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.world import World
+
+SEEDS = 200
+CHUNK = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_nothing_is_lost_nothing_happens_twice_and_all_ends_well(first: int) -> None:
+    faults = executed = 0
+    for seed in range(first, first + CHUNK):
+        outcome = World(seed).run()
+        events = "\n".join(outcome.events)
+        assert outcome.violation is None, f"python -m tests.simulation --seed {seed}: {outcome.violation}\n{events}"
+        faults += outcome.faults.total()
+        executed += outcome.executed
+    assert faults > 10 * CHUNK, "histories without faults prove nothing"
+    assert executed > 5 * CHUNK, "histories without liquidations prove nothing"
+
+
+def test_a_seed_is_one_history() -> None:
+    first, again, other = World(3).run(), World(3).run(), World(4).run()
+    assert (first.digest, first.events) == (again.digest, again.events)
+    assert first.digest != other.digest
