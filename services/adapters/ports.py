@@ -7,7 +7,7 @@ a client library.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,10 @@ class Unreachable(Exception):
 
 class Refused(Exception):
     """Going on would break a promise (lost log, corrupt table, another's partition count); the text says what to do."""
+
+
+class Corrupt(Refused):
+    """What the table holds of a shard is damaged. It can be put aside, and the shard rebuilt from Kafka."""
 
 
 class Clock(Protocol):
@@ -170,7 +174,16 @@ class Table(Protocol):
 
         Raises:
             Unreachable: no answer.
-            Refused: a row or the meta data fails its checksum.
+            Corrupt: a row or the meta data fails its checksum.
+            Refused: nothing can be verified; with another key perhaps.
+        """
+
+    async def put_aside(self, partition: int) -> None:
+        """Take away what cannot be verified; it is kept under another name for people. The shard is then as never stored.
+
+        Raises:
+            Unreachable: no answer.
+            Refused: this login may not.
         """
 
     async def flush(
@@ -180,6 +193,24 @@ class Table(Protocol):
 
         Raises:
             Unreachable: no answer; it may or may not have been stored. Repeating the same call tells.
+        """
+
+
+class SnapshotLog(Protocol):
+    """The compacted topic of snapshots: of each key at least the newest record."""
+
+    async def read(self, partition: int) -> Sequence[Record]:
+        """All that it holds of a shard, in order.
+
+        Raises:
+            Unreachable: no answer.
+        """
+
+    async def write(self, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Append keys and values in order, each chunk acknowledged before the next is taken.
+
+        Raises:
+            Unreachable: no acknowledgement; some of them may be there.
         """
 
 

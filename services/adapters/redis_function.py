@@ -1,4 +1,4 @@
-"""The one function through which shards are written, as a Redis (or Valkey) function library.
+"""The function through which shards are written, and the one that puts a damaged shard aside, as a Redis (or Valkey) function library.
 
 Rows, offsets, claim and epoch change together or not at all: a function call is one entry of the append-only file and of the
 replication stream. Keys share a hash tag, so a shard lives on one slot of a cluster.
@@ -8,6 +8,7 @@ from typing import Final
 
 LIBRARY: Final = "ringfence_v1"
 FLUSH: Final = "ringfence_flush_v1"
+ASIDE: Final = "ringfence_aside_v1"  # KEYS: any number of keys, then as many to rename them to; those that are not there are left out
 
 # KEYS: buckets, meta. ARGV: epoch, topic count n, n x (topic, expected offset or ""), field count m, m x (meta field, value),
 # row count s, s x (field, row), delete count d, d x field.
@@ -28,10 +29,11 @@ local function flush(keys, args)
   local buckets, meta = keys[1], keys[2]
   local epoch, topics = args[1], tonumber(args[2])
   local stored_epoch = redis.call('HGET', meta, 'epoch')
-  if stored_epoch and tonumber(epoch) < tonumber(stored_epoch) then
+  local same = not stored_epoch or tonumber(stored_epoch) ~= nil  -- else it is damaged: whoever loads it will see
+  if stored_epoch and same and tonumber(epoch) < tonumber(stored_epoch) then
     return {{'FENCED', stored_epoch}}
   end
-  local at, same, answer = 3, true, {{'ROLLBACK'}}
+  local at, answer = 3, {{'ROLLBACK'}}
   for i = 1, topics do
     local stored = redis.call('HGET', meta, 'offset:' .. args[at]) or ''
     if stored ~= args[at + 1] then same = false end
@@ -49,5 +51,14 @@ local function flush(keys, args)
   return {{'OK'}}
 end
 
+local function aside(keys, args)
+  local half = #keys / 2
+  for i = 1, half do
+    if redis.call('EXISTS', keys[i]) == 1 then redis.call('RENAME', keys[i], keys[i + half]) end
+  end
+  return {{'OK'}}
+end
+
 redis.register_function('{FLUSH}', flush)
+redis.register_function('{ASIDE}', aside)
 """

@@ -6,6 +6,7 @@ Keys of shard 7 under prefix `rf:`: the hash `rf:{p7}:buckets` (field `account|b
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,11 +17,22 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from services.adapters.ports import Fenced, Flushed, FlushResult, Refused, RolledBack, Snapshot, Stored, Unreachable
-from services.adapters.redis_function import FLUSH, LIBRARY, SOURCE
+from services.adapters.ports import (
+    Corrupt,
+    Fenced,
+    Flushed,
+    FlushResult,
+    Refused,
+    RolledBack,
+    Snapshot,
+    Stored,
+    Unreachable,
+)
+from services.adapters.redis_function import ASIDE, FLUSH, LIBRARY, SOURCE
 
 TAG_BYTES: Final = 16
 OFFSET: Final = "offset:"
+ROWS_AT_ONCE: Final = 2_000
 # Without a configured secret the checksum still finds damage and mix-ups, but not a forger who has read this line.
 DEFAULT_KEY: Final = b"ringfence table rows v1"
 
@@ -89,17 +101,51 @@ class RedisTable:
                 meta, rows = await pipe.execute()
         except RedisError as error:
             raise Unreachable(f"shard {partition} cannot be loaded from Redis: {error}") from error
-        return self._verified(partition, _text(meta), rows)
+        return await self._verified(partition, meta, rows)
 
-    def _verified(self, partition: int, meta: dict[str, str], rows: Mapping[bytes, bytes]) -> Stored:
+    async def _verified(self, partition: int, meta: dict[bytes, bytes], rows: Mapping[bytes, bytes]) -> Stored:
+        """Every row and the meta data checked, without keeping others waiting for long."""
         if not meta and not rows:
             return Stored(epoch=-1, claim=-1, offsets=None, rows=(), settings="")
-        tag = meta.pop("tag", "")
-        if tag != self._meta_tag(partition, meta):
-            raise Refused(f"{self._meta_key(partition)} fails its checksum: {HOW_TO_REBUILD}")
-        found = [(field.decode(), self._open(partition, field, sealed)) for field, sealed in rows.items()]
-        offsets = {name.removeprefix(OFFSET): int(at) for name, at in meta.items() if name.startswith(OFFSET)}
-        return Stored(int(meta["epoch"]), int(meta["claim"]), offsets, found, meta["settings"])
+        found: list[tuple[str, bytes]] = []
+        damaged: list[bytes] = []
+        for number, (field, sealed) in enumerate(rows.items()):
+            if number % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            tag, row = sealed[:TAG_BYTES], sealed[TAG_BYTES:]
+            if tag == self._tag(partition, field, row):
+                found.append((field.decode(), row))
+            else:
+                damaged.append(field)
+        stored = self._stored(partition, meta, found)
+        if stored is None and damaged and not found:
+            raise Refused(f"nothing of shard {partition} in Redis fits its checksum: is this the key that it was written with?")
+        if damaged:
+            raise Corrupt(f"{len(damaged)} rows of {self._buckets_key(partition)} fail their checksum, {damaged[0]!r} first")
+        if stored is None:
+            raise Corrupt(f"{self._meta_key(partition)} fails its checksum")
+        return stored
+
+    def _stored(self, partition: int, meta: Mapping[bytes, bytes], rows: list[tuple[str, bytes]]) -> Stored | None:
+        """What the meta data say; None where they fail their checksum."""
+        try:
+            texts = {name.decode(): value.decode() for name, value in meta.items()}
+        except UnicodeDecodeError:
+            return None
+        if texts.pop("tag", "") != self._meta_tag(partition, texts):
+            return None
+        offsets = {name.removeprefix(OFFSET): int(at) for name, at in texts.items() if name.startswith(OFFSET)}
+        return Stored(int(texts["epoch"]), int(texts["claim"]), offsets, rows, texts["settings"])
+
+    async def put_aside(self, partition: int) -> None:
+        """See `Table.put_aside`."""
+        keys = (self._buckets_key(partition), self._meta_key(partition))
+        try:
+            await self._call(ASIDE, (*keys, *(f"{key}:damaged" for key in keys)), [])
+        except NoPermissionError as error:
+            raise Refused(f"this Redis login may not rename {keys}: allow +exists and +rename, or {HOW_TO_REBUILD}") from error
+        except RedisError as error:
+            raise Unreachable(f"shard {partition} cannot be put aside in Redis: {error}") from error
 
     async def flush(
         self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
@@ -107,7 +153,7 @@ class RedisTable:
         """See `Table.flush`."""
         arguments = self._arguments(partition, epoch, expected, snapshot)
         try:
-            answer = await self._call(partition, arguments)
+            answer = await self._call(FLUSH, (self._buckets_key(partition), self._meta_key(partition)), arguments)
         except RedisError as error:
             raise Unreachable(f"shard {partition} cannot be stored in Redis: {error}") from error
         match answer[0]:
@@ -116,18 +162,17 @@ class RedisTable:
             case b"FENCED":
                 return Fenced(int(answer[1]))
             case _:
-                stored = {answer[i].decode(): int(answer[i + 1]) for i in range(1, len(answer), 2) if answer[i + 1]}
+                stored = _offsets(answer[1:])
                 return Flushed() if stored == dict(snapshot.offsets) else RolledBack(stored)
 
-    async def _call(self, partition: int, arguments: list[Any]) -> Any:
-        keys = (self._buckets_key(partition), self._meta_key(partition))
+    async def _call(self, function: str, keys: tuple[str, ...], arguments: list[Any]) -> Any:
         try:
-            return await self._command("FCALL", FLUSH, 2, *keys, *arguments)
+            return await self._command("FCALL", function, len(keys), *keys, *arguments)
         except ResponseError as error:
             if "Function not found" not in str(error):
                 raise
         await self._install()  # the server was replaced by an empty one
-        return await self._command("FCALL", FLUSH, 2, *keys, *arguments)
+        return await self._command("FCALL", function, len(keys), *keys, *arguments)
 
     def _arguments(
         self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
@@ -148,12 +193,6 @@ class RedisTable:
                 raw = field.encode()
                 found += (raw, self._tag(partition, raw, row) + row)
         return [*found, len(deletes), *deletes]
-
-    def _open(self, partition: int, field: bytes, sealed: bytes) -> bytes:
-        tag, row = sealed[:TAG_BYTES], sealed[TAG_BYTES:]
-        if tag != self._tag(partition, field, row):
-            raise Refused(f"row {field!r} of {self._buckets_key(partition)} fails its checksum: {HOW_TO_REBUILD}")
-        return row
 
     def _tag(self, partition: int, field: bytes, row: bytes) -> bytes:
         """Keyed BLAKE2b-128 over shard, field and row, each field's length first."""
@@ -177,5 +216,9 @@ class RedisTable:
 HOW_TO_REBUILD: Final = "delete both hashes of the shard to rebuild it from Kafka"
 
 
-def _text(meta: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in meta.items()}
+def _offsets(pairs: list[bytes]) -> dict[str, int]:
+    """Topics and offsets as the function answers them; empty where they are damaged: who loads the shard will see."""
+    try:
+        return {pairs[i].decode(): int(pairs[i + 1]) for i in range(0, len(pairs), 2) if pairs[i + 1]}
+    except ValueError:
+        return {}
