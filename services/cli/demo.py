@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.demo_report import report_demo, report_path
 from services.cli.output import ExitCode, flush_json, note, stop, write_json
 from services.demo import ACCOUNTS, SECONDS
 
@@ -19,7 +20,7 @@ BUSY = (
 )
 
 
-def demo(
+def demo(  # noqa: PLR0917  # typer reads options, not positions
     seconds: Annotated[
         float, typer.Option(min=1.0, max=600.0, help="How long the market moves on this machine.")
     ] = SECONDS,
@@ -30,6 +31,14 @@ def demo(
         typer.Option(
             metavar="PATH",
             help="Play a recording (JSON Lines, plain, .gz or .zst; - reads standard input) instead of a generated crash.",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Where the incident report goes; the recording is put beside it. Default: the user's cache folder; none with --json.",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +60,7 @@ def demo(
     from services.demo.process import WorkerFailed
     from services.demo.recorded import NotPlayable
 
+    page = None if as_json and report is None else report_path(report)
     try:
         with ExitStack() as stack:
             story = _story(stack, recording, seconds=seconds, seed=seed, accounts=accounts)
@@ -68,6 +78,8 @@ def demo(
     except (EmbeddedUnavailable, WorkerFailed) as failed:
         stop(str(failed), ExitCode.UNREACHABLE)
     _tell(outcome, as_json=as_json)
+    if page is not None:
+        report_demo(outcome, page)
     raise typer.Exit(ExitCode.DONE if outcome.summary.is_held else ExitCode.NO)
 
 

@@ -59,11 +59,11 @@ class Reporter:
         note(f"incident report: {self.path.resolve().as_uri()} ({len(page.encode()) / 1e6:.1f} MB)")
 
 
-def source_of_plan(path: str, plan: "Plan") -> "Source":
+def source_of_plan(path: str, plan: "Plan", *, remark: str | None = None) -> "Source":
     """What the report says about the recording and how it was replayed; `plan.matching` must be chosen."""
     from services.report.page import source_of
 
-    return source_of(path, matching=plan.matching and plan.matching.value, engine=plan.engine.value)
+    return source_of(path, matching=plan.matching and plan.matching.value, engine=plan.engine.value, remark=remark)
 
 
 def variants_of(

@@ -8,7 +8,10 @@ from services.contracts.decimals import ONE
 from services.report.grid import Grid, Series, short
 
 Key = tuple[str, str]  # account, bucket
-FOLLOWED: Final = 512  # paths kept; up to twice as many between two clearings
+FOLLOWED: Final = 8_192  # paths kept at most,
+CELLS: Final = 500_000  # and points of all paths together: beyond either, the better half of the paths is given up
+SAMPLED: Final = 1_024  # paths that are looked at between reviews, the worst of them
+TOLD: Final = 256  # paths that may come into the page
 WORST: Final = 60  # in the table of the worst
 
 
@@ -39,6 +42,7 @@ class Equities:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._paths: dict[Key, Path] = {}
+        self._cells = 0
         self._highest: dict[Key, float] = {}  # of every bucket: a path that was given up may be taken up again
 
     def note(self, key: Key, equity_e18: int, place: int, now_ms: int) -> None:
@@ -49,17 +53,18 @@ class Equities:
             path = self._paths[key] = Path(
                 series=Series(self._grid, min), highest=highest, lowest=equity, lowest_ms=now_ms
             )
-            if len(self._paths) > 2 * FOLLOWED:
-                self._clear(keep=key)
         if equity >= path.highest:
             path.highest = self._highest[key] = equity
         if equity < path.lowest:
             path.lowest, path.lowest_ms = equity, now_ms
-        path.series.add(place, equity)
+        self._cells += path.series.add(place, equity)
+        if len(self._paths) > FOLLOWED or self._cells > CELLS:
+            self._clear(keep=key)
 
     def stale(self, place: int) -> list[Key]:
-        """Buckets of which nothing was told in this bin."""
-        return [key for key, path in self._paths.items() if path.series.newest != place]
+        """The worst of the buckets of which nothing was told in this bin."""
+        keys = [key for key, path in self._paths.items() if path.series.newest != place]
+        return keys if len(keys) <= SAMPLED else sorted(keys, key=self._badness)[:SAMPLED]
 
     def ordered(self, key: Key) -> None:
         path = self._paths.get(key)
@@ -68,7 +73,7 @@ class Equities:
 
     def worst(self) -> list[Key]:
         """Buckets from the worst on: those below zero, then those with orders, by what was left of their highest equity."""
-        return sorted(self._paths, key=self._badness)[:FOLLOWED]
+        return sorted(self._paths, key=self._badness)[:TOLD]
 
     def paths(self, keys: list[Key]) -> dict[str, Any]:
         """Bins and the lowest equity of each, by `account|bucket`."""
@@ -93,8 +98,12 @@ class Equities:
         ]  # fmt: skip
 
     def _clear(self, keep: Key) -> None:
+        self._cells = sum(len(path.series) for path in self._paths.values())
+        if len(self._paths) <= FOLLOWED and self._cells <= CELLS // 2:
+            return  # bins became wider meanwhile
         ranked = sorted(self._paths, key=self._badness)
-        self._paths = {key: self._paths[key] for key in {*ranked[:FOLLOWED], keep}}
+        self._paths = {key: self._paths[key] for key in {*ranked[: len(ranked) // 2], keep}}
+        self._cells = sum(len(path.series) for path in self._paths.values())
 
     def _badness(self, key: Key) -> tuple[int, float, Key]:
         path = self._paths[key]

@@ -45,14 +45,19 @@ class Series(Generic[Cell]):
         self._bins: list[int] = []
         self._cells: list[Cell] = []
 
-    def add(self, place: int, cell: Cell) -> None:
-        """Merges `cell` into its bin. A bin before the newest one counts into the newest: inputs come in their order."""
+    def __len__(self) -> int:
+        self._sync()
+        return len(self._bins)
+
+    def add(self, place: int, cell: Cell) -> bool:
+        """Merges `cell` into its bin; whether that bin is new. One before the newest counts into the newest: inputs come in their order."""
         self._sync()
         if self._bins and place <= self._bins[-1]:
             self._cells[-1] = self._merge(self._cells[-1], cell)
-        else:
-            self._bins.append(place)
-            self._cells.append(cell)
+            return False
+        self._bins.append(place)
+        self._cells.append(cell)
+        return True
 
     @property
     def newest(self) -> int | None:

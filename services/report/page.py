@@ -38,6 +38,7 @@ class Source(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     matching: str | None = None
     engine: str | None = None
+    remark: str | None = None  # a sentence about this recording, told under the verdict
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -54,14 +55,19 @@ class Variant(Struct, frozen=True, kw_only=True):
     first_difference: str | None = None
 
 
-def source_of(path: str, *, matching: str | None = None, engine: str | None = None) -> Source:
+def source_of(
+    path: str, *, matching: str | None = None, engine: str | None = None, remark: str | None = None
+) -> Source:
     """The identity of a recording at `path`; of standard input and of folders the content hash of the records alone says it."""
     file = Path(path)
     if path == "-" or not file.is_file():
-        return Source(name="standard input" if path == "-" else file.name, matching=matching, engine=engine)
+        name = "standard input" if path == "-" else file.name
+        return Source(name=name, matching=matching, engine=engine, remark=remark)
     with file.open("rb") as stream:
         digest = _digest(iter(lambda: stream.read(1 << 20), b""))
-    return Source(name=file.name, size=file.stat().st_size, sha256=digest, matching=matching, engine=engine)
+    return Source(
+        name=file.name, size=file.stat().st_size, sha256=digest, matching=matching, engine=engine, remark=remark
+    )
 
 
 def settings_id(settings: Struct) -> str:

@@ -33,7 +33,7 @@ RF.window = null; // the section of time that is shown, in seconds; null: all of
     grid: { stroke: RF.css("--grid"), width: 1 }, ...more,
   });
   // One width for all, so that the same moment lies above itself from chart to chart.
-  RF.yAxis = (more) => axis({ size: 66, values: (plot, splits) => splits.map((split) => (split === null ? "" : RF.number(split))), ...more });
+  RF.yAxis = (more) => axis({ size: 66, values: (plot, splits) => splits.map((split) => (split === null ? "" : RF.compact(split))), ...more });
 
   let passing = false;
   const follow = (plot, key) => {

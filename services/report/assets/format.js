@@ -28,9 +28,11 @@ RF.amount = (text) => {
   const lost = !kept && whole === "0" && /[1-9]/.test(fraction || "");
   return `${sign ? "−" : ""}${whole.replace(/\B(?=(\d{3})+$)/g, ",")}${kept ? `.${kept}` : ""}${lost ? "…" : ""}`;
 };
+RF.brief = (text) => RF.amount(/^-?0(\.|$)/.test(text) ? text : String(text).replace(/(\.\d\d)\d+$/, "$1"));
 RF.full = (text) => (text === null || text === undefined ? "–" : String(text));
 RF.number = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 1e15 ? value.toExponential(3)
   : value.toLocaleString("en-GB", { maximumSignificantDigits: Math.abs(value) >= 1e5 ? 9 : 6 }));
+RF.compact = (value) => (Math.abs(value) < 1e5 ? RF.number(value) : value.toLocaleString("en-GB", { notation: "compact", maximumSignificantDigits: 4 }));
 RF.percent = (share) => (share === null || share === undefined ? "–" : `${(share * 100).toLocaleString("en-GB", { maximumSignificantDigits: 3 })} %`);
 
 const two = (number) => String(number).padStart(2, "0");

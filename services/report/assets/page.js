@@ -55,7 +55,7 @@
         line("sell orders/s", RF.css("--sold"), { fill: RF.css("--sold"), paths: bars, width: 0 }), line("buy orders/s", RF.css("--bought"), { fill: RF.css("--bought"), paths: bars, width: 0, value: (plot, value) => RF.number(value === null ? null : Math.abs(value)) }),
         line("orders in the bin", "transparent", { scale: "n", width: 0 }), line("mark", RF.css("--mark"), { scale: "mark", dash: [2, 3] })],
       scales: { n: { range: [0, 1] }, y: { range: (plot, low, high) => [Math.min(0, low * 1.08), Math.max(0, high * 1.08) || 1] } },
-      axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => RF.number(Math.abs(split))) }), RF.yAxis({ scale: "mark", side: 1, grid: { show: false } })],
+      axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => RF.compact(Math.abs(split))) }), RF.yAxis({ scale: "mark", side: 1, grid: { show: false } })],
     };
   };
   const calm = ["healthy", "closed"];
@@ -89,7 +89,7 @@
       data: [RF.times, ...data],
       series: [RF.clock, ...keys.map((key, at) => line(labels[at], hues[at % hues.length], { dash: dashes[Math.floor(at / 2) % dashes.length], value: (plot, value) => (value === null || value === undefined ? "–" : RF.number(Number(value.toPrecision(5))) + unit) }))],
       scales: { y: { range: (plot, low, high) => { const room = (Math.max(high, 0) - Math.min(low, 0)) * 0.06 || 1; return [Math.min(0, low) - room, Math.max(0, high) + room]; } } },
-      axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => RF.number(split) + unit) })],
+      axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => RF.compact(split) + unit) })],
       hooks: { draw: [(plot) => {
         const { ctx } = plot, { left, width } = plot.bbox, zero = Math.round(plot.valToPos(0, "y", true));
         ctx.save();
@@ -217,7 +217,7 @@
   market.instruments.forEach((each, at) => instrument.append(RF.el("option", { value: at }, `${each.name}${each.orders ? ` (${RF.plural(each.orders, "order")})` : ""}`)));
   if (!market.instruments.length) { instrument.disabled = true; instrument.append(RF.el("option", {}, "no prices")); }
   byId("span").textContent = recording.last_ms ? ` · ${RF.moment(recording.first_ms).slice(0, 19)} to ${RF.moment(recording.last_ms).slice(0, 19)} UTC (${RF.duration(recording.last_ms - recording.first_ms)})` : "";
-  document.querySelectorAll("[data-amount]").forEach((each) => { each.textContent = RF.amount(each.dataset.amount); each.title = each.dataset.amount; });
+  document.querySelectorAll("[data-amount]").forEach((each) => { each.textContent = RF.brief(each.dataset.amount); each.title = each.dataset.amount; });
   paint();
 
   const settled = () => (chosen() && chosen().settlement_asset) || "the settlement asset";
