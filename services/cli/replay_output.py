@@ -172,18 +172,11 @@ def show_diff(findings: "list[Finding]", *, as_json: bool) -> None:
             write_json(finding.line())
         write_json(counts)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("order", "bucket", "time", "proof", "replay", "why", box=None, header_style="bold", pad_edge=False)
     for finding in bad_first(findings):
         line = finding.line()
-        table.add_row(
-            f"{line['instrument']} #{line['attempt']}", f"{line['account']}|{line['bucket']}", clock(line["ts_ms"]), line["proof"] or "",
-            line["replay"] or "", _why(line),
-        )  # fmt: skip
-    if table.row_count:
-        Console().print(table, markup=False)
+        found = ", ".join(word.replace("_", " ") for word in (line["proof"], line["replay"]) if word)
+        name = f"{line['account']}|{line['bucket']} {line['instrument']} #{line['attempt']}"
+        print_line(f"{'' if finding.is_good else '! '}{clock(line['ts_ms'])} {name}: {found}. {_why(line)}")
     told = ("recorded", "proved", "sent_again", "differs", "not_decided", "evidence_missing", "same", "changed", "recorded_only", "replay_only", "unexplained")  # fmt: skip
     print_line(", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in told))
     causes = ", ".join(f"{name} {count}" for name, count in counts["causes"].items())

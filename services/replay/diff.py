@@ -13,11 +13,13 @@ from services.engine.effects import Alarm, Effect, Emit
 from services.engine.portfolio.preset import Preset
 from services.engine.settings import Settings
 from services.replay.dockets import contents_of
-from services.replay.explain import Cause, Circumstances, Reason, by_evidence, first_of_buckets, same_decision
+from services.replay.engines import ReplayEngine
+from services.replay.explain import NEAR_MS, Cause, Circumstances, Reason, by_evidence, first_of_buckets, same_decision
 from services.replay.recompute import ORDERS
 from services.replay.reproof import Outcome, Reproof, Verdict
 
 Replay = Literal["same", "changed", "recorded_only", "replay_only"]
+MOST_TICKS: Final = 200  # looked at of what follows an order
 HELD: Final = frozenset({"proved", "sent_again"})
 
 
@@ -52,6 +54,45 @@ class Finding(Struct, frozen=True, kw_only=True):
         }  # fmt: skip
 
 
+class Breaches:
+    """How long the buckets of the replay's orders stayed liquidatable: a worker that folds several ticks at once passes over some."""
+
+    def __init__(self) -> None:
+        self._engine: ReplayEngine | None = None
+        self._watched: dict[str, tuple[Order, int]] = {}  # with the ticks since
+        self._short: dict[str, str] = {}
+
+    def attach(self, engine: ReplayEngine) -> None:
+        self._engine = engine
+
+    def watch(self, order: Order) -> None:
+        self._watched.setdefault(order.order_id, (order, 0))
+
+    def short(self, order_id: str) -> str | None:
+        """In words, where it was over within `NEAR_MS`."""
+        return self._short.get(order_id)
+
+    def saw(self, record: Record) -> None:
+        """Another tick is coming: the buckets as the one before has left them."""
+        if not self._watched or record.topic != "prices":
+            return
+        assert self._engine is not None, "attached before the first record"
+        for order_id, (order, ticks) in list(self._watched.items()):
+            elapsed_ms = record.timestamp_ms - order.ts_ms
+            view = (
+                self._engine.view(order.account, order.bucket) if elapsed_ms <= NEAR_MS and ticks < MOST_TICKS else None
+            )
+            if view is None:
+                del self._watched[order_id]
+            elif not view.liquidatable:
+                del self._watched[order_id]
+                self._short[order_id] = (
+                    f"the bucket was liquidatable for {elapsed_ms} ms ({ticks} ticks) in the order of the recording"
+                )
+            else:
+                self._watched[order_id] = (order, ticks + 1)
+
+
 class Diff:
     """Beside a replay: shown each record before the engine gets it, and each effect; at the end it answers the findings."""
 
@@ -63,9 +104,18 @@ class Diff:
         self._around = Circumstances(set(self._contents.expected), settings.confirm_max_ms)
         self._verdicts: list[Verdict] = []
         self._replayed: dict[str, tuple[Order, int]] = {}
+        self._breaches = Breaches()
+
+    def attach(self, engine: ReplayEngine) -> None:
+        self._breaches.attach(engine)
+
+    def answered(self, record: Record) -> None:
+        """What the matching says changes no finding."""
 
     def saw(self, record: Record) -> None:
+        """The engine has taken in every record before this one."""
         self._around.saw(record)
+        self._breaches.saw(record)
         self._verdicts += self._reproof.saw(record)
 
     def decided(self, effect: Effect) -> None:
@@ -74,6 +124,7 @@ class Diff:
         elif isinstance(effect, Emit) and isinstance(effect.message, Order):
             self._replayed.setdefault(effect.message.order_id, (effect.message, effect.partition or 0))
             self._around.watch(effect.message.account)
+            self._breaches.watch(effect.message)
 
     def findings(self) -> list[Finding]:
         """Every order of the recording in the order of its log, then those that only the replay has."""
@@ -131,9 +182,11 @@ class Diff:
         known = self._replayed.get(order_id)
         if verdict is None:
             assert known is not None, "an order is in the recording, in the replay, or in both"
-            return self._around.replay_only(order, known[1])
+            return self._around.replay_only(order, known[1], self._breaches.short(order_id))
         if known is None:
-            return self._around.recorded_only(order, current=verdict.current, unread=list(verdict.unread))
+            return self._around.recorded_only(
+                order, current=verdict.current, unread=verdict.unread, crossed=verdict.crossed
+            )
         return by_evidence(order, known[0]) or Reason(Cause.UNKNOWN)
 
 

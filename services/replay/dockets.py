@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.contracts.codec import decode
+from services.contracts.decimals import parse
 from services.contracts.journal import JOURNAL, decode_journal
-from services.contracts.messages import Claim, Evidence, Order
+from services.contracts.messages import Claim, Evidence, Fill, Order
 from services.contracts.records import Record
 from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.settings import Settings
@@ -102,6 +103,35 @@ def settings_told(record: Record) -> Settings | None:
         return None
 
 
+class History:
+    """The account's orders as they were read back, and what was filled of them: which tries a distress may have had."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._filled: dict[str, int] = {}
+
+    def entered(self, record: Record) -> None:
+        if record.topic not in ("fills", ORDERS):
+            return
+        message = decode(record.topic, record.value)
+        if isinstance(message, Order):
+            self._orders.setdefault(message.order_id, message)
+        elif isinstance(message, Fill) and message.order_id is not None:
+            self._filled[message.order_id] = self._filled.get(message.order_id, 0) + parse(message.quantity)
+
+    def tries(self, bucket: str, since_ms: int) -> dict[str, list[tuple[int, int]]]:
+        """By instrument attempt and time of the bucket's orders from `since_ms` on, after the last that was wholly filled."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for order in sorted(self._orders.values(), key=lambda each: each.attempt):
+            if order.bucket != bucket or order.ts_ms < since_ms:
+                continue
+            if self._filled.get(order.order_id, 0) >= parse(order.quantity):
+                found.pop(order.instrument, None)
+            else:
+                found.setdefault(order.instrument, []).append((order.attempt, order.ts_ms))
+        return found
+
+
 class Docket:
     """One account on its way through the recording: what was read of it and not entered, and the orders still to be proved."""
 
@@ -109,6 +139,7 @@ class Docket:
         self._expected = expected
         self._next = 0
         self.held: list[Record] = []
+        self.history = History()
         self.entered: dict[str, Place] = {}
         self.orders: dict[int, Order] = {}  # by offset, read and not proved
 
@@ -132,6 +163,7 @@ class Docket:
             limit = expected.place(record.topic) if record.topic in EVIDENCE_OF else (record.partition, record.offset)
             if limit is not None and record.offset <= limit[1]:
                 self.entered[record.topic] = (record.partition, record.offset)
+                self.history.entered(record)
                 yield record
             else:
                 kept.append(record)

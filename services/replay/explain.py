@@ -5,7 +5,7 @@ evidence of the two orders says in which topic. Where only one of the two ordere
 earlier or later, whether the shard was owned, how prices were graded then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -128,20 +128,23 @@ class Circumstances:
         if alarm.name in GRADING:
             self._doubts.setdefault(alarm.instrument, []).append((alarm.ts_ms, alarm.name.value))
 
-    def recorded_only(self, order: Order, *, current: bool, unread: list[str]) -> Reason:
+    def recorded_only(self, order: Order, *, current: bool, unread: Sequence[str], crossed: str) -> Reason:
         """Why the replay did not order it."""
         if not current:
             return Reason(Cause.FENCED, f"epoch {order.epoch} is not that of the latest claim before it")
         if unread:
             return Reason(Cause.LATE_FILL, f"the worker had not read {unread[0]}")
+        if crossed:
+            return Reason(Cause.ANOTHER_TICK, f"the worker knew its ticks together: in the recording {crossed}")
         return self._graded(order) or self._touched_near(order) or Reason(Cause.UNKNOWN)
 
-    def replay_only(self, order: Order, partition: int) -> Reason:
-        """Why no worker ordered it."""
+    def replay_only(self, order: Order, partition: int, breach: str | None) -> Reason:
+        """Why no worker ordered it. `breach`: how long the bucket stayed so, where that was short."""
         if order.ts_ms > self.last_ms - NEAR_MS:
             return Reason(Cause.END_OF_RECORDING, f"{self.last_ms - order.ts_ms} ms before the last record")
         return (
             self._gate(order.ts_ms, partition)
+            or (None if breach is None else Reason(Cause.ANOTHER_TICK, breach))
             or self._graded(order)
             or self._touched_near(order)
             or Reason(Cause.UNKNOWN)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, structs
 
-from services.contracts.codec import encode
+from services.contracts.codec import decode, encode
 from services.contracts.journal import known_claim
 from services.contracts.messages import Order
 from services.contracts.records import Record
@@ -20,12 +20,12 @@ from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
 from services.engine.orders import open_order_of
 from services.engine.portfolio.preset import Preset
-from services.engine.rows import BucketRow, OrderRow, decode_row
+from services.engine.rows import AccountRow, BucketRow, OrderRow, decode_row
 from services.engine.settings import Settings
 from services.replay.specification import presets_of
 
 ORDERS: Final = "liquidation-orders"
-NO_ROWS: Final[Mapping[str, bytes]] = {}
+Tries = Mapping[str, list[tuple[int, int]]]  # instrument -> (attempt, time)
 _rows: Final = msgspec.msgpack.Encoder()
 
 
@@ -44,6 +44,15 @@ class Case(Struct, frozen=True, kw_only=True):
     @property
     def epoch(self) -> list[Record]:
         return [known_claim(self.partition, self.order.epoch)] if self.claimed else []
+
+
+class Reading(Struct, frozen=True):
+    """What the evidence leaves open. `doubtful`: ticks that came later are jumps that waited to be confirmed. `timers_ms`: timers had
+    fired up to this time only, and the account's own records had brought it to the order's time.
+    """  # fmt: skip
+
+    doubtful: bool = False
+    timers_ms: int | None = None
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -69,53 +78,65 @@ def recompute(
     rows: Mapping[str, bytes],
     settings: Settings,
     presets: Mapping[str, Preset],
-    *,
-    doubtful: bool = False,
+    reading: Reading,
 ) -> Answer:
-    """The engine's decision. `rows` are the account's, by field. `doubtful`: the later ticks are jumps that wait to be confirmed."""
-    engine = Engine(_believing(settings, doubtful=doubtful), presets, search="full_scan")
-    for record in (*case.reference, *case.epoch, *case.ticks, *(case.later if doubtful else ())):
+    """The engine's decision. `rows` are the account's, by field."""
+    engine = Engine(_believing(settings, doubtful=reading.doubtful), presets, search="full_scan", gates_open=False)
+    for record in (*case.reference, *case.epoch):
         engine.apply(record)
-    engine.restore(case.partition, sorted(rows.items()))
-    effects = engine.timer(case.order.ts_ms)
-    return _answer(case.order, effects, engine.buckets())
+    if reading.timers_ms is not None:
+        engine.timer(reading.timers_ms)
+    for record in (*case.ticks, *(case.later if reading.doubtful else ())):
+        engine.apply(record)
+    if reading.timers_ms is None:
+        engine.timer(case.order.ts_ms)
+    engine.restore(case.partition, sorted(_at(rows, case.order).items()))
+    return _answer(case.order, engine.open_gate(case.partition), engine.buckets())
 
 
-def with_waiting(rows: Mapping[str, bytes], waiting: Iterable[Order], since: Mapping[str, int]) -> dict[str, bytes]:
-    """The rows with orders that were decided, but not read back, and without the tries of distresses that were over.
-
-    `since`: by bucket, the time before which orders belong to an earlier distress.
-    """
-    changed = dict(rows)
-    for field, raw in rows.items():
-        account, _, name = field.partition("|")
-        row = decode_row(raw)
-        if not isinstance(row, BucketRow):
-            continue
-        orders = dict(row.orders)
-        for order in waiting:
-            if (order.account, order.bucket) == (account, name) and order.order_id not in orders:
-                orders[order.order_id] = _order_row(order)
-        cut = since.get(name)
-        tries = row.tries
-        if cut is not None:
-            tries = {key: kept for key, each in tries.items() if (kept := [one for one in each if one[1] >= cut])}
-        changed[field] = _rows.encode(structs.replace(row, orders=orders, tries=tries))
-    return changed
+def timer_times(case: Case) -> list[int]:
+    """Moments before which a timer of the broadcast records may not have fired yet: what took effect then had not."""
+    times = []
+    for record in case.reference:
+        message = decode(record.topic, record.value)
+        due_ms = getattr(message, "effective_ms", None) or getattr(message, "expires_ms", None)
+        if due_ms is not None and record.timestamp_ms < due_ms <= case.order.ts_ms:
+            times.append(due_ms - 1)
+    return sorted(set(times), reverse=True)
 
 
-def tries_of(rows: Mapping[str, bytes], account: str, bucket: str) -> list[int]:
-    """When the orders of the bucket's present distress went out, at most; ascending."""
-    raw = rows.get(f"{account}|{bucket}")
-    row = None if raw is None else decode_row(raw)
-    return sorted(when for each in row.tries.values() for _, when in each) if isinstance(row, BucketRow) else []
+def as_it_stood(rows: Mapping[str, bytes], order: Order, waiting: Iterable[Order], tries: Tries) -> dict[str, bytes]:
+    """The rows with what the order's bucket had beside its records: orders that were decided and not read back, and the tries of
+    the present distress.
+    """  # fmt: skip
+    field = f"{order.account}|{order.bucket}"
+    row = decode_row(rows[field]) if field in rows else None
+    if not isinstance(row, BucketRow):
+        return dict(rows)
+    orders = dict(row.orders)
+    for other in waiting:
+        known = orders.get(other.order_id)
+        if other.bucket == order.bucket and (known is None or known.quantity == "0"):
+            orders[other.order_id] = _order_row(other, known)
+    return {**rows, field: _rows.encode(structs.replace(row, orders=orders, tries=dict(tries)))}
 
 
-def _order_row(order: Order) -> OrderRow:
+def _at(rows: Mapping[str, bytes], order: Order) -> dict[str, bytes]:
+    """The rows with the account's own time moved on to the order's."""
+    field = f"{order.account}|"
+    row = decode_row(rows[field]) if field in rows else None
+    if not isinstance(row, AccountRow):
+        return dict(rows)
+    return {**rows, field: _rows.encode(structs.replace(row, time_ms=max(row.time_ms, order.ts_ms)))}
+
+
+def _order_row(order: Order, known: OrderRow | None) -> OrderRow:
+    """The order as decided; `known` is what fills and events had said of it before it was read back."""
     made = open_order_of(order)
+    filled, reported, terminal = ("0", "0", False) if known is None else (known.filled, known.reported, known.terminal)
     return OrderRow(
-        made.instrument, made.position_side, made.side, str(made.quantity), str(made.limit_price), "0", "0",
-        terminal=False, attempt=made.attempt, stage=made.stage, issued_ms=made.issued_ms,
+        made.instrument, made.position_side, made.side, str(made.quantity), str(made.limit_price), filled, reported,
+        terminal=terminal, attempt=made.attempt, stage=made.stage, issued_ms=made.issued_ms,
         valid_until_ms=made.valid_until_ms, resends=0, confirmed=False, content=order,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from services.contracts.codec import decode, encode
 from services.contracts.journal import JOURNAL
-from services.contracts.messages import AccountState, Claim, Message, Order
+from services.contracts.messages import AccountState, Claim, Control, Message, Order
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import ACCOUNT_TOPICS
@@ -20,16 +20,17 @@ from services.engine.engine import Engine
 from services.engine.lifecycle import DISTRESSED
 from services.engine.portfolio.preset import Preset
 from services.engine.settings import Settings
-from services.replay.dockets import REFERENCE_TOPICS, Contents, Docket, Expected, Place, settings_told
+from services.replay.dockets import REFERENCE_TOPICS, Contents, Docket, Expected, History, Place, settings_told
 from services.replay.recompute import (
     ORDERS,
     Answer,
     Case,
     Difference,
+    Reading,
+    as_it_stood,
     differences,
     recompute,
-    tries_of,
-    with_waiting,
+    timer_times,
 )
 from services.replay.references import References
 
@@ -48,9 +49,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
     differences: Sequence[Difference] = ()
     lacking: Sequence[str] = ()
     detail: str = ""
-    unread: Sequence[
-        str
-    ] = ()  # records of the account that the recording holds earlier, and that the decision did not know
+    # Ticks that it rests on together, and that never stood together in the order of the recording.
+    crossed: str = ""
+    # Records of the account that the recording holds earlier, and that the decision did not know.
+    unread: Sequence[str] = ()
 
     @property
     def holds(self) -> bool:
@@ -69,7 +71,11 @@ class Reproof:
         self._references = References()
         self._ticks: dict[Place, Record] = {}
         self._wanted = dict(contents.ticks)
-        self._recent: dict[str, deque[Record]] = {name: deque(maxlen=LATER_TICKS) for name in contents.price_ids}
+        self._seen = 0
+        self._ticked: dict[Place, int] = {}  # when a tick that is named came, counted in records
+        self._recent: dict[str, deque[tuple[int, Record]]] = {
+            name: deque(maxlen=LATER_TICKS) for name in contents.price_ids
+        }
         self._log_ends: dict[int, int] = {}
         self._claims: dict[int, int] = {}
         self._recoveries: dict[tuple[str, str], list[int]] = {}
@@ -81,12 +87,15 @@ class Reproof:
     def saw(self, record: Record) -> Iterator[Verdict]:
         """Takes a record in; answers the orders that can be judged now."""
         topic = record.topic
+        self._seen += 1
         if topic == "prices":
             self._saw_price(record)
         elif topic in self._references_of:
             self._references.saw(record)
             if topic in ("instruments", "collateral"):
                 self._ledger.apply(record)
+            elif topic == "controls":
+                self._saw_control(record)
         elif topic in ACCOUNT_TOPICS:
             yield from self._saw_account(record)
         elif topic == "account-states":
@@ -118,6 +127,7 @@ class Reproof:
         place = (record.partition, record.offset)
         if place in self._wanted:
             self._ticks[place] = record
+            self._ticked[place] = self._seen
         if not self._recent:
             return
         name = None if record.key is None else record.key.decode(errors="replace")
@@ -126,7 +136,7 @@ class Reproof:
             name = getattr(message, "instrument", "")
         recent = self._recent.get(name)
         if recent is not None:
-            recent.append(record)
+            recent.append((self._seen, record))
 
     def _saw_account(self, record: Record) -> Iterator[Verdict]:
         message = decode(record.topic, record.value)
@@ -161,6 +171,18 @@ class Reproof:
                 current=order.epoch == self._claims.get(record.partition, 0),
                 detail=f"the content of {ORDERS}[{repeat.before[0]}]@{repeat.before[1]}",
             )  # fmt: skip
+
+    def _saw_control(self, record: Record) -> None:
+        """A clear settles doubts of the accounts that it names: for each of them when its orders say that it was read."""
+        control = decode(record.topic, record.value)
+        if not isinstance(control, Control) or control.action != "clear":
+            return
+        for account, docket in self._dockets.items():
+            if docket.next is not None and (
+                control.scope == "all" or (control.scope, control.target) == ("account", account)
+            ):
+                own = structs.replace(control, scope="account", target=account)
+                docket.held.append(structs.replace(record, value=encode(own)))
 
     def _saw_state(self, record: Record) -> None:
         message = decode(record.topic, record.value)
@@ -213,17 +235,11 @@ class Reproof:
         for place in expected.ticks.values():
             self._wanted[place] -= 1
             if not self._wanted[place]:
-                del self._wanted[place], self._ticks[place]
+                del self._wanted[place], self._ticks[place], self._ticked[place]
 
     def _judge(self, account: str, docket: Docket, expected: Expected, order: Order) -> Verdict:
         rows = self._rows_of(account, expected.partition)
-        named = expected.place(ORDERS)
-        waiting = [
-            structs.replace(other, epoch=order.epoch)
-            for record in docket.held
-            if record.topic == ORDERS and (named is None or record.offset > named[1]) and record.offset < expected.offset
-            and isinstance(other := decode(ORDERS, record.value), Order)
-        ]  # fmt: skip
+        waiting = self._waiting_orders(docket, expected, order)
         case = Case(
             order=order, partition=expected.partition, reference=self._references.seen_by(expected, order.ts_ms),
             ticks=[self._ticks[place] for place in sorted(expected.ticks.values())], later=self._later(expected, order),
@@ -242,30 +258,51 @@ class Reproof:
             return self._verdict(expected, order, "differs", best)
         return self._verdict(expected, order, "not_decided", detail=_why_not(answer))
 
+    def _waiting_orders(self, docket: Docket, expected: Expected, order: Order) -> list[Order]:
+        """What the same worker had decided of the account before, and had not read back."""
+        named, waiting = expected.place(ORDERS), []
+        for record in docket.held:
+            is_between = (named is None or record.offset > named[1]) and record.offset < expected.offset
+            if record.topic != ORDERS or not is_between or (record.partition, record.offset) in self._again:
+                continue
+            other = decode(ORDERS, record.value)
+            if isinstance(other, Order):
+                waiting.append(structs.replace(other, epoch=order.epoch))
+        return waiting
+
     def _attempts(self, case: Case, rows: Mapping[str, bytes], waiting: list[Order]) -> Iterator[Answer]:
         """The likeliest reading first: when the distress began is not in the evidence, nor is a jump that nobody had confirmed."""
+        history, doubts = self._dockets[case.order.account].history, (False, True) if case.later else (False,)
+        readings = [Reading(doubtful, timers) for timers in (None, *timer_times(case)) for doubtful in doubts]
         for settings in self._settings:
-            for cut in self._cuts(case.order, rows):
-                changed = with_waiting(rows, waiting, {case.order.bucket: cut})
-                yield recompute(case, changed, settings, self._presets)
-                if case.later:
-                    yield recompute(case, changed, settings, self._presets, doubtful=True)
+            for cut in self._cuts(case.order, history):
+                stood = as_it_stood(rows, case.order, waiting, history.tries(case.order.bucket, cut))
+                for reading in readings:
+                    yield recompute(case, stood, settings, self._presets, reading)
 
-    def _cuts(self, order: Order, rows: Mapping[str, bytes]) -> list[int]:
+    def _cuts(self, order: Order, history: History) -> list[int]:
         """When the bucket's distress may have begun: as its recorded states say, else with any of its tries."""
-        tries = tries_of(rows, order.account, order.bucket)
+        tries = sorted(when for each in history.tries(order.bucket, 0).values() for _, when in each)
         told = [when for when in self._recoveries.get((order.account, order.bucket), ()) if when <= order.ts_ms]
         guesses = [max(told)] if told else []
         return list(dict.fromkeys([*guesses, 0, *(when + 1 for when in reversed(tries))]))
 
     def _later(self, expected: Expected, order: Order) -> list[Record]:
-        later: list[Record] = []
+        return [record for _, _, record in self._after(expected) if record.timestamp_ms <= order.ts_ms]
+
+    def _after(self, expected: Expected) -> Iterator[tuple[str, int, Record]]:
+        """Ticks of the prices that are named, after those that are: price, when it came, record."""
         for name, (partition, offset) in expected.ticks.items():
-            later += [
-                r for r in self._recent[name]
-                if r.partition == partition and r.offset > offset and r.timestamp_ms <= order.ts_ms
-            ]  # fmt: skip
-        return later
+            for seen, record in self._recent[name]:
+                if record.partition == partition and record.offset > offset:
+                    yield name, seen, record
+
+    def _crossed(self, expected: Expected) -> str:
+        last = max((self._ticked.get(place, 0) for place in expected.ticks.values()), default=0)
+        for name, seen, record in self._after(expected):
+            if seen < last:
+                return f"{name} had moved on to [{record.partition}]@{record.offset}"
+        return ""
 
     def _rows_of(self, account: str, partition: int) -> dict[str, bytes]:
         for field, row in self._ledger.take_dirty(partition).items():
@@ -285,7 +322,7 @@ class Reproof:
         ]
         return Verdict(
             order=order, place=(expected.partition, expected.offset), outcome=outcome, current=expected.current,
-            differences=differing, detail=detail, unread=unread,
+            differences=differing, detail=detail, unread=unread, crossed=self._crossed(expected),
         )  # fmt: skip
 
 

@@ -131,6 +131,7 @@ class Gathered:
         self._references = References()
         self._ticks: dict[str, Record] = {}
         self._account: list[Record] = []
+        self._known: set[str] = set()  # ids of orders that went by: another record of one is the same order again
         self._after: list[tuple[Record, Order]] = []  # valid orders of the account that it had not read back
         self._ends: dict[str, int] = {}
         self._claim: int | None = None
@@ -220,8 +221,10 @@ class Gathered:
         limit = self._expected.place(record.topic) if record.topic in EVIDENCE_OF else None
         if limit is not None and record.offset <= limit[1]:
             self._account.append(record)
-        elif isinstance(message, Order):
+        elif isinstance(message, Order) and message.order_id not in self._known:
             self._after.append((record, message))
+        if isinstance(message, Order):
+            self._known.add(message.order_id)
 
     def _saw_state(self, record: Record) -> None:
         message = decode(record.topic, record.value)
