@@ -42,6 +42,11 @@ EVENTS: Final[dict[str, str]] = {
     "deposed": "This publisher lost its election",
     "term_ended": "A term ended after `written` records",
     "read_again": "The topics are read from the beginning again",
+    # The simulated venue
+    "venue_waits": "The simulated venue waits until all `shards` have a worker",
+    "venue_opens": "Its clients open their accounts",
+    "venue_plays": "The crash begins",
+    "venue_holds": "The crash is over; the last marks are kept fresh",
     # The log itself
     LINES_HELD_BACK: "`count` lines of `kind` were held back, and none came since",
 }

@@ -12,6 +12,7 @@ from services.cli.record import record
 from services.cli.replay import replay
 from services.cli.risk import risk
 from services.cli.top import top
+from services.cli.venue import venue
 from services.cli.verify import verify
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, liquidator, risk, margin, replay, verify, record, account, doctor, top):
+for command in (demo, liquidator, risk, margin, replay, verify, record, account, doctor, top, venue):
     app.command()(command)
 app.add_typer(topics.app, name="topics")
 app.add_typer(control.app, name="control")

@@ -42,15 +42,17 @@ def openings(
     *,
     ts_ms: int,
     max_leverage: float = 50.0,
+    run: str = "",
 ) -> Iterator[Opening]:
-    """`count` accounts that opened at `prices` (e18), leverage from 1 to `max_leverage` where the tiers allow it."""
+    """`count` accounts that opened at `prices` (e18), leverage from 1 to `max_leverage` where the tiers allow it. `run` is part of
+    their names, so that the clients of one run are not those of another on the same topics."""
     for number in range(count):
         draw = Random(f"{seed}/account/{number}")
         positions = [
             _position(draw, listing, prices[listing.name], max_leverage)
             for listing in _chosen(draw, market, draw.choice((1, 1, 2, 2, 3)))
         ]
-        yield _opening(number, positions, isolated=draw.random() < ISOLATED_SHARE, ts_ms=ts_ms)
+        yield _opening(number, positions, isolated=draw.random() < ISOLATED_SHARE, ts_ms=ts_ms, run=run)
 
 
 def _chosen(draw: Random, market: Sequence[Listing], count: int) -> list[Listing]:
@@ -80,10 +82,10 @@ def cents(amount: float) -> int:
     return math.ceil(amount / (ONE // 100)) * (ONE // 100)
 
 
-def _opening(number: int, positions: Sequence[_Position], *, isolated: bool, ts_ms: int) -> Opening:
-    name = f"a-{number:05d}"
+def _opening(number: int, positions: Sequence[_Position], *, isolated: bool, ts_ms: int, run: str) -> Opening:
+    name = f"a{run}-{number:05d}"
     account = Account(
-        account=name, client=f"c-{number:05d}", segregation="client", margin_mode="isolated" if isolated else "cross",
+        account=name, client=f"c{run}-{number:05d}", segregation="client", margin_mode="isolated" if isolated else "cross",
         valuation_asset=ASSET, ts_ms=ts_ms,
     )  # fmt: skip
     puts = [cents(position.margin + position.fee) for position in positions]

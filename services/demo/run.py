@@ -60,7 +60,7 @@ async def play(story: Story, screen: Screen) -> Outcome:
         config = place / "liquidator.toml"
         config.write_text(worker_config(broker.bootstrap, valkey.url, CRASH_ENGINE))
         worker = WorkerProcess(config, place / "worker.log")
-        wire = Wire(broker.bootstrap, BROKER_PARTITIONS, READS)
+        wire = Wire(broker.bootstrap, READS)
         venue = Venue(wire, story.instruments)
         await wire.start()
         try:

@@ -47,8 +47,9 @@ class Story(Protocol):
 class Crash:
     """The flash crash of a seed, and clients who opened just before it."""
 
-    def __init__(self, seed: int, accounts: int, seconds: float) -> None:
+    def __init__(self, seed: int, accounts: int, seconds: float, run: str = "") -> None:
         self.name = f"flash crash, seed {seed}"
+        self._run = run
         self.accounts, self.seconds = accounts, seconds
         self.instruments = {listing.name: listing.instrument for listing in MARKET}
         self._seed = seed
@@ -61,7 +62,9 @@ class Crash:
         await self.play(venue, 0.0)
 
     def openings(self, venue: Venue) -> Iterator[Awaitable[None]]:
-        for opening in openings(self._seed, self.accounts, MARKET, dict(venue.books.marks), ts_ms=now_ms()):
+        for opening in openings(
+            self._seed, self.accounts, MARKET, dict(venue.books.marks), ts_ms=now_ms(), run=self._run
+        ):
             yield _book(venue, opening)
 
     async def play(self, venue: Venue, share: float) -> None:

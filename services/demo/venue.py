@@ -31,6 +31,7 @@ STATES: Final = "account-states"
 DEFAULTS: Final = "defaults"
 DEAD_LETTERS: Final = "dead-letters"
 READS: Final = (ORDERS, STATES, DEFAULTS, DEAD_LETTERS)
+MARKS_TIMED: Final = 100_000  # newest marks whose time of sending is known: an order rests on the newest
 SMALLEST_LOT: Final = "0.000000000000000001"
 
 
@@ -47,8 +48,10 @@ class Market(Protocol):
 class Venue:
     """Everything the venue knows and does; `figures` is what it measured, `books` its ledger, `recording` all it saw."""
 
-    def __init__(self, wire: Market, instruments: Mapping[str, Instrument]) -> None:
+    def __init__(self, wire: Market, instruments: Mapping[str, Instrument], *, records: bool = True) -> None:
+        """`records`: keep all that was seen. Off for a venue that stands for days."""
         self._wire = wire
+        self._records = records
         self.books = Books(instruments)
         lots = {name: parse(instrument.lot_size or SMALLEST_LOT) for name, instrument in instruments.items()}
         self.engine = MatchingEngine(self.books, dict(instruments), lots)
@@ -120,7 +123,7 @@ class Venue:
             self.figures.saw_default(message)
 
     async def _receive(self, record: Record, seen: float) -> None:
-        self.recording.append(record)
+        self._keep(record)
         verdict, answer = self.engine.receive(record.partition, record.offset, record.value, _now_ms())
         order, is_void = verdict.order, verdict.action is Action.IGNORE
         if order is not None and not is_void and self.figures.saw_order(order):
@@ -138,6 +141,10 @@ class Venue:
         if order.attempt == 1 and sent:
             self.figures.latencies.append(seen - max(sent))
 
+    def _keep(self, record: Record) -> None:
+        if self._records:
+            self.recording.append(record)
+
     async def _answer(self, answer: Answer) -> None:
         self.figures.answers[answer.event.status] += 1
         if answer.fill is not None:
@@ -149,8 +156,10 @@ class Venue:
         handed_over = time.perf_counter()
 
         def acknowledged(record: Record) -> None:
-            self.recording.append(record)
+            self._keep(record)
             if record.topic == "prices":
                 self._sent[record.partition, record.offset] = handed_over
+                if len(self._sent) > MARKS_TIMED:
+                    del self._sent[next(iter(self._sent))]
 
         await self._wire.publish(topic, key, value, _now_ms(), acknowledged)

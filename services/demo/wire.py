@@ -20,14 +20,14 @@ Acknowledged: TypeAlias = Callable[[Record], None]
 class Wire:
     """One producer and one consumer. Every record is kept in the order in which the venue saw it: the venue's recording."""
 
-    def __init__(self, bootstrap: str, partitions: int, reads: Sequence[str]) -> None:
+    def __init__(self, bootstrap: str, reads: Sequence[str]) -> None:
         """`reads` are the topics of the monitor that the venue follows, all of their partitions from the beginning."""
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=0)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap, fetch_max_wait_ms=FETCH_MAX_WAIT_MS, auto_offset_reset="earliest"
         )
-        self._partitions = partitions
-        self._reads = [TopicPartition(topic, partition) for topic in reads for partition in range(partitions)]
+        self._reads = reads
+        self._counts: dict[str, int] = {}
         self._unacknowledged: set[asyncio.Future[RecordMetadata]] = set()
         self._failure: BaseException | None = None
         self._price_partitions: dict[str, int] = {}
@@ -41,8 +41,14 @@ class Wire:
             await self._producer.start()
             await self._consumer.start()
             for topic in TOPICS:
-                await self._producer.partitions_for(topic.name)
-        self._consumer.assign(self._reads)
+                self._counts[topic.name] = len(await self._producer.partitions_for(topic.name))
+        self._consumer.assign(
+            [TopicPartition(topic, partition) for topic in self._reads for partition in range(self.partitions(topic))]
+        )
+
+    def partitions(self, topic: str) -> int:
+        """How many the broker has of a topic; known once started."""
+        return self._counts[topic]
 
     async def close(self) -> None:
         """Disconnects, at most after `START_TIMEOUT_S`."""
@@ -82,8 +88,8 @@ class Wire:
     def _partition(self, topic: str, key: str) -> int:
         """By murmur2 of the key; prices in turns by instrument, so that no partition carries more of them than another."""
         if topic != "prices":
-            return partition_of(key, self._partitions)
-        return self._price_partitions.setdefault(key, len(self._price_partitions) % self._partitions)
+            return partition_of(key, self._counts[topic])
+        return self._price_partitions.setdefault(key, len(self._price_partitions) % self._counts[topic])
 
     async def flush(self) -> None:
         """Waits until everything appended so far is acknowledged."""
