@@ -37,6 +37,9 @@ format: $(STAMP) ## let ruff rewrite what it can
 bench: $(STAMP) ## all benchmarks, JSON Lines on standard output
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+modelcheck: $(STAMP) ## every interleaving of the order protocol and of the flush, up to the full bound; about ten minutes
+	@$(BIN)/python -m tests.modelcheck
+
 schemas: $(STAMP) ## write the JSON Schemas from the message types
 	@$(BIN)/ringfence schemas write $(ARGS)
 
@@ -60,4 +63,4 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 		touch $@'
 
-.PHONY: help demo test setup lint format bench schemas lock clean
+.PHONY: help demo test setup lint format bench schemas lock clean modelcheck
