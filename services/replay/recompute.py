@@ -16,7 +16,7 @@ from services.contracts.journal import known_claim
 from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.contracts.views import BucketView
-from services.engine.effects import Effect, Emit
+from services.engine.effects import Alarm, Effect, Emit
 from services.engine.engine import Engine
 from services.engine.orders import open_order_of
 from services.engine.portfolio.preset import Preset
@@ -155,12 +155,10 @@ def recompute_by_reference(
     from services.reference.reference import Reference
 
     reference = Reference(_believing(settings, doubtful=False), portfolio=PortfolioModel(presets_of(presets)))
-    effects: list[Effect] = []
     for record in (*case.reference, *case.epoch, *account_records):
-        effects += reference.apply(record)
+        reference.apply(record)
     now = [structs.replace(tick, timestamp_ms=case.order.ts_ms) for tick in case.ticks]
-    effects += reference.fold_prices(now)
-    effects += reference.timer(case.order.ts_ms)
+    effects = reference.fold_prices(now) + reference.timer(case.order.ts_ms)
     return _answer(case.order, effects, reference.buckets())
 
 
@@ -190,7 +188,8 @@ def _believing(settings: Settings, *, doubtful: bool) -> Settings:
     return structs.replace(settings, account_partitions=None, account_settle_ms=0, grade_prices=doubtful)
 
 
-def _answer(order: Order, effects: Iterable[Effect], views: Iterable[BucketView]) -> Answer:
+def _answer(order: Order, effects: Sequence[Effect], views: Iterable[BucketView]) -> Answer:
+    again = {effect.detail for effect in effects if isinstance(effect, Alarm)}  # names what is only sent again
     made = [
         effect.message
         for effect in effects
@@ -199,6 +198,7 @@ def _answer(order: Order, effects: Iterable[Effect], views: Iterable[BucketView]
         and (effect.message.account, effect.message.bucket) == (order.account, order.bucket)
     ]
     same = [each for each in made if each.order_id == order.order_id]
-    found = next(iter(same or made), None)
+    new = [each for each in made if not any(each.order_id in detail for detail in again)]
+    found = next(iter(same or new), None)
     view = next((v for v in views if (v.account, v.bucket) == (order.account, order.bucket)), None)
     return Answer(order=found, view=view)

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.contracts.codec import decode, encode
-from services.contracts.messages import AccountState, Claim, Order, OrderEvent
+from services.contracts.messages import AccountState, Claim, Control, Order, OrderEvent
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import ACCOUNT_TOPICS
@@ -148,6 +148,7 @@ class Gathered:
                     self._ticks[name] = record
         elif topic in REFERENCE_TOPICS:
             self._references.saw(record)
+            self._saw_clear(record)
         elif topic in ACCOUNT_TOPICS and record.partition == self._partition:
             self._saw_account(record)
         elif topic == "account-states":
@@ -225,6 +226,18 @@ class Gathered:
             self._after.append((record, message))
         if isinstance(message, Order):
             self._known.add(message.order_id)
+
+    def _saw_clear(self, record: Record) -> None:
+        """A clear settles the doubts that there were when it was read."""
+        named = self._expected.place("controls")
+        message = decode(record.topic, record.value) if record.topic == "controls" else None
+        if (
+            isinstance(message, Control)
+            and message.action == "clear"
+            and named is not None
+            and record.offset <= named[1]
+        ):
+            self._account.append(record)
 
     def _saw_state(self, record: Record) -> None:
         message = decode(record.topic, record.value)
