@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-State = tuple  # type: ignore[type-arg]  # nested tuples of ints; the models name their parts
+State = Any  # nested tuples of ints; the models name their parts
 Label = tuple[str, ...]
 
 
