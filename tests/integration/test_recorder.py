@@ -6,23 +6,31 @@ import asyncio
 import json
 import random
 import time
-from contextlib import suppress
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis
 from typer.testing import CliRunner
 
+from services.adapters.ports import Snapshot
 from services.adapters.recordings import Recording, RecordingError
 from services.adapters.recordings_manifest import MANIFEST, read_manifest
-from services.adapters.recordings_rows import Row
+from services.adapters.recordings_rows import Row, record_of
+from services.adapters.redis_table import RedisTable, TableSettings
 from services.cli.main import app
+from services.contracts.topics import ACCOUNT_TOPICS, TOPICS
+from services.engine.engine import Engine
+from services.engine.settings import Settings
+from tests.script.tape import START_MS, Tape
 from tests.support.kafka import KafkaServer, create_topics
 from tests.support.process import free_port
 from tests.support.recorder import RecorderProcess, held, publish, publish_transaction
 from tests.support.recordings import in_order, row, write_files
+from tests.support.redis import RedisServer
 
 PARTITIONS = {"prices": 1, "fills": 4, "account-states": 4, "liquidation-orders": 4, "journal": 4, "dead-letters": 1}
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -46,6 +54,12 @@ def some_rows(seed: int, many: int) -> list[Row]:
     return found
 
 
+async def make(kafka: KafkaServer, prefix: str, partitions: Mapping[str, int]) -> None:
+    """Topics that keep records of any age: these carry the times of an old incident."""
+    topics = {f"{prefix}{topic}": count for topic, count in partitions.items()}
+    await create_topics(kafka.bootstrap, topics, config={"retention.ms": "-1"})
+
+
 def recorded(folder: Path | str) -> list[Row]:
     with Recording(str(folder)) as recording:
         return list(recording.rows())
@@ -64,18 +78,19 @@ async def test_killed_and_begun_again_it_holds_the_topics_exactly(
     kafka: KafkaServer, topic_prefix: str, tmp_path: Path
 ) -> None:
     """SIGKILL after some files, while records keep coming; then again; then SIGTERM; then the rest: no gap and no repeat."""
-    await create_topics(kafka.bootstrap, {f"{topic_prefix}{topic}": number for topic, number in PARTITIONS.items()})
+    await make(kafka, topic_prefix, PARTITIONS)
     out = tmp_path / "recording"
     live = ("--max-file-mb", "0.005", "--max-file-s", "1")
 
     seeds = count()
 
-    async def keep_publishing() -> None:
-        while True:
+    async def publish_until(done: asyncio.Event) -> None:
+        while not done.is_set():
             await publish(kafka.bootstrap, some_rows(next(seeds), 100), topic_prefix)
 
     for files in (2, 3, 1):
-        publishing = asyncio.create_task(keep_publishing())
+        done = asyncio.Event()
+        publishing = asyncio.create_task(publish_until(done))
         recorder = await RecorderProcess(kafka.bootstrap, topic_prefix, out, *live).start()
         for _ in range(files):
             assert (await recorder.line())["records"] > 0
@@ -84,9 +99,8 @@ async def test_killed_and_begun_again_it_holds_the_topics_exactly(
         else:
             code, summary = await recorder.terminate()
             assert (code, summary["end_reached"]) == (0, False), summary["errors"]
-        publishing.cancel()
-        with suppress(asyncio.CancelledError):
-            await publishing
+        done.set()
+        await publishing
         read_manifest(out)
     assert not list(out.glob("*.tmp"))
     await publish_transaction(kafka.bootstrap, f"{topic_prefix}fills", [b"1", b"2"], commit=True)
@@ -100,8 +114,7 @@ async def test_killed_and_begun_again_it_holds_the_topics_exactly(
 
 
 def filled(kafka: KafkaServer, prefix: str, rows: list[Row]) -> None:
-    topics = {f"{prefix}{topic}": number for topic, number in PARTITIONS.items()}
-    asyncio.run(create_topics(kafka.bootstrap, topics))
+    asyncio.run(make(kafka, prefix, PARTITIONS))
     asyncio.run(publish(kafka.bootstrap, rows, prefix))
 
 
@@ -250,9 +263,64 @@ def test_a_topic_with_too_few_partitions_is_refused_before_anything_is_sent(
     kafka: KafkaServer, topic_prefix: str, tmp_path: Path
 ) -> None:
     folder = write_files(tmp_path / "r", [row("prices", 0), row("fills", 0, partition=3)])
-    asyncio.run(create_topics(kafka.bootstrap, {f"{topic_prefix}fills": 2, f"{topic_prefix}prices": 1}))
+    asyncio.run(make(kafka, topic_prefix, {"fills": 2, "prices": 1}))
     code, _, errors = ringfence(
         kafka, topic_prefix, "replay", str(folder), "--to", f"kafka://{kafka.bootstrap}/{topic_prefix}"
     )
     assert (code, "has 2 partitions, the recording needs 4" in errors) == (1, True)
     assert recorded(f"kafka://{kafka.bootstrap}/{topic_prefix}") == []
+
+
+def test_a_recording_that_begins_with_the_tables_ends_like_the_whole(
+    kafka: KafkaServer, redis_server: RedisServer, topic_prefix: str, tmp_path: Path
+) -> None:
+    """`record --snapshot` writes nothing to Redis, and a replay of it leaves the state that a replay of all topics leaves."""
+    tape = Tape().long().mark("1000").wait(500).mark("960").wait(500).deposit("1").wait(500).mark("909").wait(500)
+    tape.mark("908")
+    values = [
+        row(line["topic"], 0, line["timestamp_ms"], value=json.dumps(line["value"]).encode()) for line in tape.lines
+    ]
+    asyncio.run(make(kafka, topic_prefix, {topic.name: 1 for topic in TOPICS}))
+    asyncio.run(publish(kafka.bootstrap, values, topic_prefix))
+    topics = recorded(f"kafka://{kafka.bootstrap}/{topic_prefix}")
+    first = [record_of(each) for each in topics if each.timestamp_ms < START_MS + 1_600]
+    engine = Engine(Settings())
+    engine.apply_batch(first)
+    offsets = {topic: sum(1 for record in first if record.topic == topic) for topic in ACCOUNT_TOPICS}
+    environment = {
+        "RINGFENCE_KAFKA__BOOTSTRAP": kafka.bootstrap, "RINGFENCE_KAFKA__TOPIC_PREFIX": topic_prefix,
+        "RINGFENCE_REDIS__URL": redis_server.url, "RINGFENCE_WORKER__PRICE_LOOK_BACK_MS": "-1",
+    }  # fmt: skip
+    asyncio.run(store(redis_server.url, offsets, engine.take_dirty(0)))
+    before = asyncio.run(everything(redis_server.url))
+    out = str(tmp_path / "recording")
+    done = CliRunner().invoke(app, ["record", "--out", out, "--snapshot", "--to", "now"], env=environment)
+    assert done.exit_code == 0, done.stderr
+    assert asyncio.run(everything(redis_server.url)) == before
+    begun, whole = (
+        json.loads(CliRunner().invoke(app, ["replay", path, "--json", "--matching", "next"]).stdout.splitlines()[-1])
+        for path in (out, f"kafka://{kafka.bootstrap}/{topic_prefix}")
+    )
+    assert whole["records"] - begun["records"] == sum(offsets.values()) > 0
+    assert (begun["state_hash"], begun["orders"]) == (whole["state_hash"], whole["orders"])
+    assert begun["orders"] == 1
+
+
+async def store(url: str, offsets: Mapping[str, int], rows: Mapping[str, bytes | None]) -> None:
+    """What a worker leaves in the tables."""
+    client = Redis.from_url(url)
+    try:
+        table = RedisTable(client, TableSettings("ringfence:", "test"))
+        await table.prepare()
+        await table.flush(0, 7, None, Snapshot(claim=-1, offsets=offsets, rows=rows))
+    finally:
+        await client.aclose()
+
+
+async def everything(url: str) -> dict[bytes, dict[bytes, bytes]]:
+    """All that Redis holds."""
+    client = Redis.from_url(url)
+    try:
+        return {key: await client.hgetall(key) for key in sorted(await client.keys("*"))}
+    finally:
+        await client.aclose()
