@@ -21,6 +21,8 @@ from tests.support.process import Unavailable
 from tests.support.redis import RedisServer
 from tests.tidy.tree import ROOT
 
+pytestmark = pytest.mark.redis
+
 PREFIX = "ringfence:"
 
 
