@@ -18,11 +18,25 @@ MOST_INSTRUMENTS: Final = 500  # series by instrument; counts over all of them h
 
 GRADES: Final = ("valid", "stale", "unconfirmed", "halted")
 WORKER_ALARMS: Final = (
-    "record_refused", "shard_refused", "orders_throttled", "order_exceeds_position", "order_not_justified",
+    "record_refused",
+    "shard_refused",
+    "orders_throttled",
+    "order_exceeds_position",
+    "order_not_justified",
     "attempts_without_effect",
+    "clock_stepped",
 )  # beside those of the engine
 WORKER_EVENTS: Final = (
-    "hole", "shard_reloaded", "store_unreachable", "send_unknown", "order_held", "malfunction", "malfunction_cleared",
+    "hole",
+    "shard_reloaded",
+    "store_unreachable",
+    "send_unknown",
+    "order_held",
+    "malfunction",
+    "malfunction_cleared",
+    "table_damaged",
+    "snapshot_written",
+    "snapshot_failed",
 )
 PASS_TIMES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -47,7 +61,7 @@ OWN_BOUNDS: Final[Mapping[tuple[str, str], Sequence[str]]] = {
     ("refused_records", "reason"): tuple(str(reason) for reason in Reason),
     ("unchecked_buckets", "reason"): ("dirty", "incomplete", "unknown"),
     ("gate_shut_reason", "reason"): (
-        "recovering", "claim", "fenced", "account_lag", "loop_gap", "revoked", "malfunction", "refused",
+        "recovering", "claim", "fenced", "account_lag", "loop_gap", "clock", "revoked", "malfunction", "refused",
     ),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.adapters.metric_catalogue import BOUNDS, BY_NAME, CATALOGUE, OWN_BOUNDS, Entry, page, series
 from services.liquidator.shard import Reason
-from tests.tidy.tree import ROOT
+from tests.tidy.tree import ROOT, python_files
 
 FORBIDDEN_LABELS = {"account", "bucket", "client", "order_id", "offset", "instance", "job", "le", "quantile"}
 SHORT_UNITS = re.compile(r"_(ms|msec|millis|milliseconds|us|minutes|hours|kb|mb|gb|percent|pct)(_|$)")
@@ -49,6 +49,16 @@ def test_the_bound_of_each_objective_is_the_edge_of_a_histogram_bucket(name: str
 
 def test_the_reasons_of_a_gate_are_those_of_the_worker() -> None:
     assert OWN_BOUNDS["gate_shut_reason", "reason"] == tuple(str(reason) for reason in Reason)
+
+
+def said_in_code(pattern: str) -> set[str]:
+    return {name for path in python_files("services") for name in re.findall(pattern, path.read_text())}
+
+
+def test_events_and_alarms_of_the_code_have_a_series_from_the_start() -> None:
+    events, alarms = BOUNDS["event"], BOUNDS["name"]
+    assert said_in_code(r'meter\.event\(\s*"(\w+)"') <= set(events)
+    assert said_in_code(r'\.sound\(\s*"(\w+)"') <= set(alarms)
 
 
 def test_bounds_are_given_for_labels_that_exist() -> None:
