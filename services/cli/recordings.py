@@ -12,6 +12,7 @@ from services.cli.output import ExitCode, flush_json, stop
 if TYPE_CHECKING:
     from services.adapters.kafka_connection import KafkaConnection
     from services.adapters.recordings import Recording
+    from services.engine.settings import Settings
 
 RecordingPath = Annotated[
     str,
@@ -44,6 +45,27 @@ def opened(path: str, config: Path | None = None) -> "Iterator[Recording]":
     except Unreachable as error:
         flush_json()
         stop(str(error), ExitCode.UNREACHABLE)
+
+
+def recorded_settings(recording: "Recording") -> "Settings":
+    """What the engine was configured with where the recording was made, else the defaults. Raises `RecordingError`."""
+    from pydantic import ValidationError
+
+    from services.adapters.recordings import RecordingError
+    from services.engine.settings import Settings
+    from services.liquidator.config import EngineSection
+
+    parameters = {} if recording.manifest is None else dict(recording.manifest.parameters)
+    partitions = parameters.pop("account_partitions", None)
+    if not parameters or not isinstance(partitions, int):
+        return Settings()
+    try:
+        return EngineSection(**parameters).settings(partitions)
+    except ValidationError as error:
+        raise RecordingError(
+            f"{recording.name}: holds engine parameters that this build does not know ({error.error_count()} of them): "
+            "use the release that recorded it, or give the worker's --config"
+        ) from error
 
 
 def connect_with(config: Path | None) -> "Callable[[str], KafkaConnection] | None":

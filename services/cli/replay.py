@@ -12,7 +12,7 @@ import typer
 
 from services.cli.output import ExitCode, flush_json, note, stop, watched
 from services.cli.pacing import paced, speed_of
-from services.cli.recordings import KafkaConfig, RecordingPath, opened
+from services.cli.recordings import KafkaConfig, RecordingPath, opened, recorded_settings
 from services.cli.replay_options import (
     AccountStory,
     AsJson,
@@ -250,11 +250,10 @@ def _copy(spool: IO[bytes]) -> None:
 def _plan(
     recording: "Recording", engine: EngineName, matching: "Matching | None", *, risk: bool, config: Path | None
 ) -> "Plan":
-    """Settings are the worker's where its configuration is given, else the defaults."""
-    from services.engine.settings import Settings
+    """Settings are the worker's where its configuration is given, else those that the recording was made with, else the defaults."""
     from services.replay.session import Plan
 
-    settings = Settings() if config is None else settings_of(config)
+    settings = recorded_settings(recording) if config is None else settings_of(config)
     return Plan(recording=recording, engine=engine, matching=matching, risk=risk, settings=settings)
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -317,7 +318,7 @@ async def store(url: str, offsets: Mapping[str, int], rows: Mapping[str, bytes |
         await client.aclose()
 
 
-async def everything(url: str) -> dict[bytes, dict[bytes, bytes]]:
+async def everything(url: str) -> dict[Any, Any]:
     """All that Redis holds."""
     client = Redis.from_url(url)
     try:

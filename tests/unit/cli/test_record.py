@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
-from services.adapters.recordings_manifest import MANIFEST
+from services.adapters.recordings_manifest import MANIFEST, read_manifest, write_manifest
 from services.cli.main import app
+from services.cli.recordings import opened, recorded_settings
+from services.engine.settings import Settings
+from services.liquidator.config import EngineSection
 from tests.support.recordings import row, write_files
 
 NOWHERE = {"RINGFENCE_KAFKA__BOOTSTRAP": "127.0.0.1:1", "RINGFENCE_REDIS__URL": "redis://127.0.0.1:1/0"}
@@ -36,6 +40,21 @@ def test_a_folder_is_a_recording_like_any_other(folder: Path, tmp_path: Path, co
         told = [json.loads(line) for line in done.stdout.splitlines()]
         outputs.append([{key: value for key, value in line.items() if not key.endswith("_s")} for line in told])
     assert outputs[0] == outputs[1]
+
+
+def test_the_engine_is_configured_as_where_it_was_recorded(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    section = EngineSection(max_attempts=3, gap_guard="all").model_dump(mode="json")
+    write_manifest(folder, structs.replace(manifest, parameters={**section, "account_partitions": 4}))
+    with opened(str(folder)) as recording:
+        settings = recorded_settings(recording)
+    assert (settings.max_attempts, settings.gap_guard, settings.account_partitions) == (3, "all", 4)
+    write_manifest(folder, manifest)
+    with opened(str(folder)) as recording:
+        assert recorded_settings(recording) == Settings()
+    write_manifest(folder, structs.replace(manifest, parameters={"unheard_of": 1, "account_partitions": 4}))
+    done = CliRunner().invoke(app, ["replay", str(folder)])
+    assert (done.exit_code, "holds engine parameters that this build does not know" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["replay", "margin"])
