@@ -24,7 +24,7 @@ from services.adapters.ports import (
 )
 from services.contracts.codec import decode, encode
 from services.contracts.decimals import parse
-from services.contracts.messages import AccountState, Claim, Evidence, Order
+from services.contracts.messages import AccountState, Claim, Default, Evidence, Order
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.contracts.topics import ACCOUNT_TOPICS
@@ -300,7 +300,16 @@ class FakeEngine:
             self.dirty.setdefault(record.partition, set()).add(account)
             if record.value == b"state":
                 return [self._state(account, record.partition)]
+            if record.value == b"deficit":
+                return [self._default(account, Cause(record.topic, record.partition, record.offset))]
         return self.decide()
+
+    def _default(self, account: str, cause: Cause) -> Emit:
+        message = Default(
+            default_id="d", account=account, bucket="main", client="c", asset="USDT", deficit="1", insurance_pool=None,
+            order_id="d", ts_ms=1,
+        )  # fmt: skip
+        return Emit(cause=cause, topic="defaults", key=account, partition=None, message=message)
 
     def _read_back(self, record: Record) -> None:
         message = decode(ORDERS, record.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.liquidator.shard import Reason
 from tests.unit.liquidator.fakes import ORDERS, World, breathe
 
@@ -29,11 +31,12 @@ async def test_offsets_wait_for_the_acknowledgement_of_dead_letters() -> None:
     assert [record.value for record in world.broker.log("dead-letters", 0)] == [b"bad"]
 
 
-async def test_offsets_wait_for_the_acknowledgement_of_account_states() -> None:
+@pytest.mark.parametrize("told", [b"state", b"deficit"])
+async def test_offsets_wait_for_the_acknowledgement_of_account_states_and_defaults(told: bytes) -> None:
     world = await World().live(0)
     await world.run(0.2)
     world.broker.holding = True
-    world.fill("a", value=b"state")
+    world.fill("a", value=told)
     await world.run(0.5)
     assert world.table.offsets[0]["fills"] == 0
     world.broker.release()
