@@ -93,13 +93,14 @@ class StatusPage:
 
     async def _collect(self) -> WorkerStatus:
         statuses, candidates = await self._survey()
-        prices, grades = self._prices()
+        worst = await self._worst(candidates)
+        prices, grades = self._prices()  # from here on all at one moment
         now = self._clock.monotonic()
         shards = [self._shard(shard, now) for _, shard in sorted(self._worker.shards.items())]
         return structs.replace(
             self._unchanging, now_ms=self._clock.now_ms(), not_live=self._not_live(), not_ready=self._not_ready(),
             shards=shards, broadcast_lag=dict(self._broadcast.lag()), newest_price_ms=self._worker.newest_price_ms,
-            prices=prices, price_grades=grades, statuses=statuses, worst=await self._worst(candidates),
+            prices=prices, price_grades=grades, statuses=statuses, worst=worst,
             orders=self._orders.newest(), orders_decided=self._orders.decided_count, queued=self._outbox.queued,
             in_flight=self._outbox.in_flight,
         )  # fmt: skip

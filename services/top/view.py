@@ -47,15 +47,17 @@ class Screen:
 def screen_of(workers: Sequence[Seen], now: float) -> Screen:
     """`now` is monotonic, as `Seen.lost_since` is."""
     known = [(worker, worker.status) for worker in workers if worker.status is not None]
+    # What a lost worker said last is no news: others may own its shards by now.
+    present = [(worker, status) for worker, status in known if worker.lost_since is None]
     found = troubles(workers, now)
     return Screen(
-        _summary(workers, found),
+        _summary(workers, [status for _, status in present], found),
         found,
         (
             Panel("workers", "Workers", WORKERS, [_worker(worker, now) for worker in workers]),
             Panel("shards", "Shards", SHARDS, [*_shards(known)], "no worker answered yet"),
-            _buckets(known),
-            _prices(known),
+            _buckets(present),
+            _prices(present),
             _orders(known),
         ),
     )
@@ -65,8 +67,7 @@ def trouble_text(trouble: Trouble) -> Text:
     return _text(trouble.text, WEIGHTS[trouble.weight])
 
 
-def _summary(workers: Sequence[Seen], found: Sequence[Trouble]) -> Text:
-    statuses = [worker.status for worker in workers if worker.status is not None]
+def _summary(workers: Sequence[Seen], statuses: Sequence[WorkerStatus], found: Sequence[Trouble]) -> Text:
     buckets = sum((Counter(status.statuses) for status in statuses if not status.shadow), Counter())
     shards = [shard for status in statuses for shard in status.shards]
     lost = sum(worker.lost_since is not None for worker in workers)
@@ -117,7 +118,13 @@ SHARDS: Final = ("shard", "worker", "state", "epoch", "lag", "waits", "dirty", "
 
 
 def _shards(known: Sequence[tuple[Seen, WorkerStatus]]) -> list[tuple[Text, ...]]:
-    found = [(shard.partition, worker, shard) for worker, status in known for shard in status.shards]
+    owned = {shard.partition for worker, status in known if worker.lost_since is None for shard in status.shards}
+    found = [
+        (shard.partition, worker, shard)
+        for worker, status in known
+        for shard in status.shards
+        if worker.lost_since is None or shard.partition not in owned
+    ]
     return [_shard(worker, shard) for _, worker, shard in sorted(found, key=lambda each: (each[0], each[1].name))]
 
 
@@ -174,9 +181,9 @@ def _prices(known: Sequence[tuple[Seen, WorkerStatus]]) -> Panel:
 
 def _orders(known: Sequence[tuple[Seen, WorkerStatus]]) -> Panel:
     columns = ("age", "account", "bucket", "instrument", "order", "limit", "stage", "trigger", "acknowledged")
-    found = [(order, status.now_ms) for _, status in known for order in status.orders]
-    found.sort(key=lambda each: -each[0].decided_ms)
-    return Panel("orders", "Last orders", columns, [_order(*each) for each in found], "no order since the start")
+    now_ms = max((status.now_ms for _, status in known), default=0)
+    found = sorted((order for _, status in known for order in status.orders), key=lambda order: -order.decided_ms)
+    return Panel("orders", "Last orders", columns, [_order(each, now_ms) for each in found], "no order since the start")
 
 
 def _order(order: OrderStatus, now_ms: int) -> tuple[Text, ...]:
@@ -186,7 +193,7 @@ def _order(order: OrderStatus, now_ms: int) -> tuple[Text, ...]:
         took = order.acknowledged_ms - (order.caused_ms if order.caused_ms is not None else order.decided_ms)
         answer = _text(f"at {order.offset}, {duration(took)}", _over(took, SLOW_MS) or "green")
     return (
-        _text(duration(now_ms - order.decided_ms)), _text(order.account), _text(order.bucket), _text(order.instrument),
+        _text(duration(max(0, now_ms - order.decided_ms))), _text(order.account), _text(order.bucket), _text(order.instrument),
         _text(f"{order.side} {amount(order.quantity)}"), _text(amount(order.limit_price)), _text(order.stage),
         _text(order.trigger), answer,
     )  # fmt: skip

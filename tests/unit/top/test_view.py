@@ -60,7 +60,16 @@ def test_a_lost_worker_is_a_trouble_and_stays_on_the_screen() -> None:
     assert told(seen(a_status()), lost) == ["w-2 is lost for 12.0 s: connection refused"]
     text = shown(seen(a_status()), lost)
     assert "lost 12.0 s" in text
-    assert "workers 2 (1 lost)" in text
+    assert "workers 2 (1 lost)  shards deciding 2/2" in text
+
+
+def test_what_a_lost_worker_said_last_is_not_counted() -> None:
+    text = shown(seen(a_status("w-1", (0, 1, 2, 3))), seen(a_status("w-2", (2, 3)), lost_for=12))
+    assert "shards deciding 4/4" in text
+    assert "healthy 18,204" in text
+    assert text.count("a-77") == 1
+    assert "2      w-1     deciding" in text
+    assert "2      w-2" not in text
 
 
 def test_a_worker_that_never_answered_is_named_by_its_address() -> None:
