@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from services.adapters.clock import SystemClock
-from services.adapters.kafka_range import RangeReader
 from services.adapters.ports import Clock, Unreachable
 from services.adapters.recordings_manifest import RecordedFile
-from services.adapters.recordings_rows import Stream
+from services.adapters.recordings_rows import Row, Stream
 from services.adapters.recordings_writer import SPILL_BYTES, FolderWriter
 
 POLL_MS: Final = 200
@@ -34,6 +33,18 @@ class Progress(Struct, frozen=True, kw_only=True):
     behind: int | None
 
 
+class Reader(Protocol):
+    """What the recorder needs of the brokers: `kafka_range.RangeReader`."""
+
+    async def know(self, topics: Iterable[str]) -> None: ...
+    def assign(self, starts: Mapping[Stream, int]) -> None: ...
+    async def poll(self, *, timeout_ms: int) -> dict[Stream, list[Row]]: ...
+    async def position(self, stream: Stream) -> int: ...
+    async def at_time(self, streams: Sequence[Stream], time_ms: int) -> dict[Stream, int]: ...
+    def behind(self, streams: Iterable[Stream]) -> int | None: ...
+    def pause(self, stream: Stream) -> None: ...
+
+
 class Recorder:
     """Records the streams of `writer`, from its positions on.
 
@@ -41,7 +52,7 @@ class Recorder:
     """
 
     def __init__(
-        self, reader: RangeReader, writer: FolderWriter, *, limits: Limits, until_ms: int | None = None,
+        self, reader: Reader, writer: FolderWriter, *, limits: Limits, until_ms: int | None = None,
         ends: Mapping[Stream, int] | None = None, on_file: Callable[[RecordedFile], object],
         on_progress: Callable[[Progress], object] = lambda _: None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
