@@ -159,6 +159,8 @@ class Collector:
         if record.topic == "prices" and self._grid.origin_ms is None:
             self._first_ms = self._now_ms = time_ms
             self._place = self._grid.at(time_ms)
+        if self._grid.origin_ms is None:
+            self._now_ms = max(self._now_ms, time_ms)
         if self._grid.origin_ms is None or time_ms <= self._now_ms:
             return
         if record.topic in BROADCAST_TOPICS or time_ms - self._now_ms <= BEYOND_MS:

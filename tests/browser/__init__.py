@@ -1,0 +1,1 @@
+"""The incident report in a real browser."""
