@@ -58,8 +58,10 @@ BROKEN: Final = {
     "RingfenceWorkerRestarts": "the same worker started again three times",
     "RingfenceNoWorker": "SIGKILL of all workers",
     "RingfencePartitionUnowned": "a frozen worker holds the partitions, and a new one waits for them",
-    "RingfenceShardRefused": "a row in Redis that fails its checksum",
+    "RingfenceShardRefused": "other topics than those that the tables in Redis were stored from",
     "RingfenceShardUndecided": "the same",
+    "RingfenceTableDamaged": "a row in Redis that was written by somebody else",
+    "RingfenceSnapshotFails": "Redis stands still while a snapshot is due",
     "RingfenceStoreDelayed": "Redis stands still; Redis refuses writes",
     "RingfenceAccountLag": "SIGKILL of the broker",
     "RingfenceSendsUnknown": "the same, with claims under way",
@@ -109,7 +111,7 @@ async def cancel_orders(venue: Venue, seen: set[tuple[str, int]]) -> None:
     await venue.flush()
 
 
-async def recover(watched: Watched) -> None:
+async def check_recovers(watched: Watched) -> None:
     """The price comes back and the venue answers, until nothing fires any more."""
     watched.prices[INSTRUMENT] = START_PRICE
     answered: set[tuple[str, int]] = set()
@@ -128,23 +130,23 @@ async def test_harm_done_by_a_halt_that_lasted_too_long(watched: Watched) -> Non
     venue = watched.venue
     await venue.open_accounts(0, 60)
     await watched.work("w-1")
-    await watched.clears()
+    await watched.check_clears()
     assert "RingfenceWatchdog" in await asyncio.to_thread(watched.prometheus.firing)
     await control(venue, "halt")
-    await watched.fires("RingfenceHalted")
+    await watched.check_fires("RingfenceHalted")
     watched.prices[INSTRUMENT] = DEEP
-    await watched.fires("RingfenceBucketNegative", "RingfenceBucketUnordered")
+    await watched.check_fires("RingfenceBucketNegative", "RingfenceBucketUnordered")
     await control(venue, "resume")
-    await watched.fires("RingfenceDeficit", "RingfenceOrdersUnanswered")
-    await recover(watched)
+    await watched.check_fires("RingfenceDeficit", "RingfenceOrdersUnanswered")
+    await check_recovers(watched)
 
 
 async def test_orders_held_back_by_a_cap(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 150)
     await watched.work("w-1", more="[caps]\norders_per_second = 4\n")
     watched.prices[INSTRUMENT] = CRASH_PRICE
-    await watched.fires("RingfenceOrdersThrottled")
-    await recover(watched)
+    await watched.check_fires("RingfenceOrdersThrottled")
+    await check_recovers(watched)
 
 
 async def test_a_shard_that_stops_itself(watched: Watched) -> None:
@@ -161,7 +163,7 @@ async def test_a_shard_that_stops_itself(watched: Watched) -> None:
     await until("it stopped itself", has_stopped, 30)
     watched.prices[INSTRUMENT] = START_PRICE
     await control(venue, "resume")
-    await watched.clears("RingfenceMalfunction")
+    await watched.check_clears("RingfenceMalfunction")
 
 
 async def test_a_ledger_that_cannot_be_right(watched: Watched) -> None:
@@ -178,17 +180,17 @@ async def test_a_ledger_that_cannot_be_right(watched: Watched) -> None:
             "ts_ms": now_ms(),
         }
         await venue.put("transfers", "a-1", transfer)
-    await watched.fires("RingfenceSegregationBreached")
+    await watched.check_fires("RingfenceSegregationBreached")
     fills = [r.offset for r in await venue.read_all(["fills"]) if r.partition == partition_of("a-2", PARTITIONS)]
     statement = {
         "account": "a-2", "balances": {"main": {"USDT": "1"}}, "positions": {}, "through": {"fills": max(fills)}, "ts_ms": now_ms(),
     }  # fmt: skip
     await venue.put("account-statements", "a-2", statement)
     await venue.put("fills", "a-4", b"{")
-    await watched.fires("RingfenceLedgerDoubtful", "RingfenceBucketsUnchecked", "RingfenceRecordsRefused")
+    await watched.check_fires("RingfenceLedgerDoubtful", "RingfenceBucketsUnchecked", "RingfenceRecordsRefused")
     for account in ("a-2", "a-4"):
         await control(venue, "clear", "account", account, through={"account-statements": 10**6, "fills": 10**6})
-    await watched.clears()
+    await watched.check_clears()
 
 
 async def test_marks_that_cannot_be_believed(watched: Watched) -> None:
@@ -207,21 +209,21 @@ async def test_marks_that_cannot_be_believed(watched: Watched) -> None:
     }
     await venue.put("fills", "a-1", fill)
     await watched.work("w-1")
-    await watched.clears()
+    await watched.check_clears()
     watched.prices[name] = None
-    await watched.fires("RingfenceMarkStale")
+    await watched.check_fires("RingfenceMarkStale")
     await watched.tick(name, 2_000, ahead_ms=3_600_000)
-    await watched.fires("RingfenceMarkUnconfirmed")
+    await watched.check_fires("RingfenceMarkUnconfirmed")
     watched.prices[INSTRUMENT] = None
-    await watched.fires("RingfencePricesSilent")
+    await watched.check_fires("RingfencePricesSilent")
     watched.prices |= {name: 2_000, INSTRUMENT: START_PRICE}
-    await watched.clears()
+    await watched.check_clears()
 
 
 async def test_a_worker_that_stands_still(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 240)
     (worker,) = await watched.work("w-1")
-    await watched.clears()
+    await watched.check_clears()
     for pause in range(4):
         if pause == 1:
             watched.prices[INSTRUMENT] = CRASH_PRICE
@@ -229,7 +231,7 @@ async def test_a_worker_that_stands_still(watched: Watched) -> None:
         await asyncio.sleep(PAUSE_S)
         worker.thaw()
         await asyncio.sleep(PAUSE_S / 2)
-    await watched.fires(
+    await watched.check_fires(
         "RingfenceLoopStalled", "RingfenceMarksLateFast", "RingfenceMarksLateSlow", "RingfenceOrdersLateFast",
         "RingfenceOrdersLateSlow",
     )  # fmt: skip
@@ -240,20 +242,20 @@ async def test_a_worker_that_stands_still(watched: Watched) -> None:
         "RingfenceOrdersLateFast",
         "RingfenceOrdersLateSlow",
     )
-    await watched.clears(*late, within_s=60)
+    await watched.check_clears(*late, within_s=60)
 
 
 async def test_a_worker_that_cannot_keep_up_with_the_ticks(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 30)
     (worker,) = await watched.work("w-1")
-    await watched.clears()
+    await watched.check_clears()
     flood = asyncio.ensure_future(pour(watched, 150_000))
     squeeze = asyncio.ensure_future(take_turns(worker))
-    await watched.fires("RingfenceBroadcastLag", within_s=60)
+    await watched.check_fires("RingfenceBroadcastLag", within_s=60)
     squeeze.cancel()
     await flood
     worker.thaw()
-    await watched.clears("RingfenceBroadcastLag", within_s=60)
+    await watched.check_clears("RingfenceBroadcastLag", within_s=60)
 
 
 async def pour(watched: Watched, ticks: int) -> None:
@@ -273,9 +275,9 @@ async def take_turns(worker: WorkerProcess) -> None:
 
 async def test_workers_that_die(watched: Watched) -> None:
     first, second = await watched.work("w-1", "w-2")
-    await watched.clears()
+    await watched.check_clears()
     await second.kill()
-    await watched.fires("RingfenceWorkerDown")
+    await watched.check_fires("RingfenceWorkerDown")
     for _ in range(4):
         await second.start()
         watched.scrape()
@@ -283,13 +285,13 @@ async def test_workers_that_die(watched: Watched) -> None:
         await second.kill()
     await second.start()
     watched.scrape()
-    await watched.fires("RingfenceWorkerRestarts")
+    await watched.check_fires("RingfenceWorkerRestarts")
     await first.kill()
     await second.kill()
-    await watched.fires("RingfenceNoWorker")
+    await watched.check_fires("RingfenceNoWorker")
     await asyncio.gather(first.start(), second.start())
     watched.scrape()
-    await watched.clears("RingfenceNoWorker", "RingfenceWorkerDown", "RingfencePartitionUnowned")
+    await watched.check_clears("RingfenceNoWorker", "RingfenceWorkerDown", "RingfencePartitionUnowned")
 
 
 async def test_partitions_that_nobody_watches(watched: Watched) -> None:
@@ -302,78 +304,89 @@ async def test_partitions_that_nobody_watches(watched: Watched) -> None:
     watched.scrape()
     await until("it is scraped", lambda: is_up(watched, "w-1"))
     frozen.freeze()
-    await waiting.start(ready=False)
-
-    async def listens() -> bool:
-        await waiting.is_ready()
-        return waiting.port != 0
-
-    await until("it listens", listens)
-    watched.scrape()
-    await watched.fires("RingfencePartitionUnowned")
+    await start_unready(watched, waiting)
+    await watched.check_fires("RingfencePartitionUnowned")
     frozen.thaw()
-    await watched.clears("RingfencePartitionUnowned", within_s=60)
+    await watched.check_clears("RingfencePartitionUnowned", within_s=60)
 
 
 async def is_up(watched: Watched, name: str) -> bool:
     return name in await asyncio.to_thread(watched.prometheus.healthy_targets)
 
 
+async def test_topics_that_are_not_those_of_the_tables(watched: Watched) -> None:
+    await watched.venue.open_accounts(0, 30)
+    (worker,) = await watched.work("w-1")
+    await until("rows are stored", lambda: has_rows(watched))
+    await worker.terminate()
+    right = worker.config.read_text()
+    async with Venue(watched.venue.bootstrap, f"{watched.venue.prefix}new-") as other:
+        await other.price(START_PRICE)
+        wrong = right.replace(f'topic_prefix = "{watched.venue.prefix}"', f'topic_prefix = "{other.prefix}"')
+        worker.config.write_text(wrong)
+        await start_unready(watched, worker)
+        await watched.check_fires("RingfenceShardRefused", "RingfenceShardUndecided")
+        await worker.kill()
+    worker.config.write_text(right)
+    await worker.start()
+    watched.scrape()
+    await watched.check_clears()
+
+
 async def test_a_row_that_was_tampered_with(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 30)
     (worker,) = await watched.work("w-1")
-    stored = f"{watched.venue.prefix}{{*}}:buckets"
-
+    await until("rows are stored", lambda: has_rows(watched))
+    await worker.terminate()
     async with Redis.from_url(watched.redis.url) as client:
-
-        async def has_rows() -> bool:
-            return len(await client.keys(stored)) == PARTITIONS
-
-        await until("rows are stored", has_rows)
-        await worker.terminate()
-        key = min(await client.keys(stored))
-        rows = await client.hgetall(key)
-        field, row = min(rows.items())
+        key = min(await client.keys(f"{watched.venue.prefix}{{*}}:buckets"))
+        field, row = min((await client.hgetall(key)).items())
         await client.hset(key, field, row[:-1] + bytes([row[-1] ^ 1]))
-        await worker.start(ready=False)
+    await start_unready(watched, worker)
+    await watched.check_fires("RingfenceTableDamaged")
+    await watched.check_clears()
 
-        async def listens() -> bool:
-            await worker.is_ready()
-            return worker.port != 0
 
-        worker.port = 0
-        await until("it listens", listens)
-        watched.scrape()
-        await watched.fires("RingfenceShardRefused", "RingfenceShardUndecided")
-        await worker.kill()
-        await client.hset(key, field, row)
-        await worker.start()
-        watched.scrape()
-        await watched.clears()
+async def has_rows(watched: Watched) -> bool:
+    async with Redis.from_url(watched.redis.url) as client:
+        return len(await client.keys(f"{watched.venue.prefix}{{*}}:buckets")) == PARTITIONS
+
+
+async def start_unready(watched: Watched, worker: WorkerProcess) -> None:
+    """Start it and have it scraped, whether or not it gets ready."""
+    worker.port = 0
+    await worker.start(ready=False)
+
+    async def listens() -> bool:
+        await worker.is_ready()
+        return worker.port != 0
+
+    await until("it listens", listens)
+    watched.scrape()
 
 
 async def test_a_redis_that_does_not_take_rows(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 30)
-    await watched.work("w-1")
-    await watched.clears()
+    await watched.work("w-1", snapshot_ms=1_000)
+    await watched.check_clears()
     watched.redis.pause()
     await watched.venue.open_accounts(30, 6)
-    await watched.fires("RingfenceStoreDelayed")
+    await watched.check_fires("RingfenceStoreDelayed", "RingfenceSnapshotFails")
     watched.redis.resume()
-    await watched.clears()
+    await watched.check_clears()
     async with Redis.from_url(watched.redis.url) as client:
         await client.config_set("maxmemory", "1")
         await watched.venue.open_accounts(36, 6)
-        await watched.fires("RingfenceStoreDelayed")
+        await watched.check_fires("RingfenceStoreDelayed")
         await client.config_set("maxmemory", "0")
-    await watched.clears()
+    await watched.check_clears()
 
 
 async def test_a_broker_that_is_gone(alone: Watched, private_kafka: KafkaServer) -> None:
     await alone.venue.open_accounts(0, 30)
     await alone.work("w-1", reclaim_ms=1_000)
-    await alone.clears()
+    await alone.check_clears()
     await asyncio.to_thread(private_kafka.kill)
-    await alone.fires("RingfenceAccountLag", "RingfenceSendsUnknown", "RingfenceOutboxGrows", within_s=60)
+    await alone.check_fires("RingfenceAccountLag", "RingfenceSendsUnknown", "RingfenceOutboxGrows", within_s=60)
     await asyncio.to_thread(private_kafka.start)
-    await alone.clears(within_s=60)
+    await alone.check_clears(within_s=60)

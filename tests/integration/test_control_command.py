@@ -73,7 +73,7 @@ async def test_a_worker_obeys(watched: Watched) -> None:
     (worker,) = await watched.work("w-1")
     place = (watched.venue.bootstrap, watched.venue.prefix)
     await asyncio.to_thread(ringfence, *place, "halt", "--scope", "all")
-    await watched.fires("RingfenceHalted")
+    await watched.check_fires("RingfenceHalted")
     assert await worker.metric("ringfence_halts") == 1
     await asyncio.to_thread(ringfence, *place, "resume", "--scope", "all")
-    await watched.clears("RingfenceHalted")
+    await watched.check_clears("RingfenceHalted")

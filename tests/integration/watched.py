@@ -88,7 +88,7 @@ class Watched:
     async def all_are_scraped(self) -> bool:
         return await asyncio.to_thread(self.prometheus.healthy_targets) >= {worker.name for worker in self.workers}
 
-    async def fires(self, *alerts: str, within_s: float = ALERT_S) -> None:
+    async def check_fires(self, *alerts: str, within_s: float = ALERT_S) -> None:
         """Wait until every one of them fires at some moment."""
         missing = set(alerts)
 
@@ -106,7 +106,7 @@ class Watched:
         """What fires beside the watchdog, and is not the machine's fault."""
         return await asyncio.to_thread(self.prometheus.firing) - ALWAYS - BUSY
 
-    async def clears(self, *alerts: str, within_s: float = ALERT_S) -> None:
+    async def check_clears(self, *alerts: str, within_s: float = ALERT_S) -> None:
         """Wait until none of them fires; with none named: until nothing does."""
         still: set[str] = set()
 
