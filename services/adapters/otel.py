@@ -25,7 +25,7 @@ from services.contracts.messages import Order
 
 MS: Final = 1_000_000  # nanoseconds
 OPEN_SPANS: Final = 10_000
-CLOSE_MS: Final = 3_000
+EXPORT_S: Final = 2.0  # of one batch with its repeats: a collector that is away must not hold up the end of a worker
 LONGEST: Final = 512  # bytes of a traceparent that are looked at: version 00 has 55
 ORDERS: Final = "liquidation-orders"
 
@@ -106,7 +106,6 @@ class OtelTracing:
     def close(self) -> None:
         for order_id in list(self._open):
             self.unknown(order_id)
-        self._provider.force_flush(CLOSE_MS)
         self._provider.shutdown()
 
 
@@ -114,7 +113,7 @@ def exporting(instance: str, endpoint: str | None) -> OtelTracing:
     """Spans go to a collector over OTLP/HTTP, in batches, from a thread of their own; those that it does not take are dropped."""
     resource = Resource.create({"service.name": "ringfence-liquidator", "service.instance.id": instance})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=traces_url(endpoint))))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=traces_url(endpoint), timeout=EXPORT_S)))
     return OtelTracing(provider, SystemClock())
 
 

@@ -120,6 +120,7 @@ async def _bounded(
     except web.HTTPException as refusal:
         response = web.Response(status=refusal.status, text=f"{refusal.reason}\n", headers=_allow(refusal))
     response.force_close()
+    response.headers["Server"] = "ringfence"  # and not the versions of what it is made of
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -165,10 +165,11 @@ def test_what_the_image_copies_is_let_through() -> None:
     assert all((ROOT / source).exists() for source in wanted)
 
 
-@pytest.mark.parametrize("path", [p for p in project_files() if p.suffix in (".yml", ".yaml")], ids=where)
+# Templates are no YAML yet: test_chart.py renders them.
+@pytest.mark.parametrize(
+    "path", [p for p in project_files() if p.suffix in (".yml", ".yaml") and "templates" not in p.parts], ids=where
+)
 def test_yaml_parses(path: Path) -> None:
-    if "templates" in path.parts:
-        pytest.skip("a template: test_chart.py renders it")
     assert list(yaml.safe_load_all(path.read_text())) != [None]
 
 

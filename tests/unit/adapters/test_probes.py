@@ -89,6 +89,7 @@ async def test_a_connection_serves_one_request(served: Served) -> None:
     _, answer = await served.ask(request + request)
     assert answer.count("HTTP/1.1 ") == 1
     assert "Connection: close" in answer
+    assert "Server: ringfence\r\n" in answer
 
 
 async def test_large_requests_are_refused(served: Served) -> None:
