@@ -23,7 +23,7 @@ WORKER_ALARMS: Final = (
     "orders_throttled",
     "order_exceeds_position",
     "order_not_justified",
-    "attempts_without_effect",
+    "attempts_without_effect", "certificate_violated",
     "clock_stepped",
 )  # beside those of the engine
 WORKER_EVENTS: Final = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from services.adapters.ports import Clock, Meter
@@ -19,6 +19,7 @@ from services.liquidator.throttle import Caps, Place, Throttle
 
 CONTROLS: Final = "controls"
 LOOK_EVERY_S: Final = 1.0
+AUDITED: Final = 5  # accounts at each timer: some thousandths of the time
 
 
 class Brakes:
@@ -102,6 +103,14 @@ class Brakes:
                 "orders_throttled", partition=shard.partition, held=self.throttle.held(shard.partition),
                 oldest_s=round(waits_s, 3),
             )  # fmt: skip
+
+    def audit(self, shards: Mapping[int, Shard]) -> None:
+        """Look at a few accounts without the index. One that it should have found halts its shard."""
+        for partition, account, bucket in self._engine.overlooked(AUDITED):
+            shard = shards.get(partition)
+            if shard is not None and shard.partition not in self.halted:
+                detail = "liquidatable at the marks in use, and the index did not find it"
+                self.halt(shard, Evidence("certificate_violated", detail, account, bucket, ""))
 
     def _decide_again(self, places: Sequence[Place]) -> None:
         self._carry_out(self._engine.decide_again(places))

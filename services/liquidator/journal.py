@@ -98,6 +98,9 @@ class JournalledEngine:
         self._flush(None)  # many places are long: they share no record
         return self._engine.decide_again(places)
 
+    def overlooked(self, accounts: int) -> list[tuple[int, str, str]]:
+        return self._engine.overlooked(accounts)
+
     def notional(self, order: Order) -> int:
         return self._engine.notional(order)
 

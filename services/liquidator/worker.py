@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, Table, Unreachable
+from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, SnapshotLog, Table, Unreachable
 from services.adapters.tracing import NoTracing
 from services.contracts.codec import decode
 from services.contracts.messages import Claim, Order
@@ -23,6 +23,7 @@ from services.liquidator.lag import LagOfTopic
 from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.ownership import Ownership, OwnershipSettings
+from services.liquidator.recovery import Recovery
 from services.liquidator.shard import ORDERS, Reason, Shard
 from services.liquidator.steady import SteadyClock
 from services.liquidator.storage import Storage
@@ -47,6 +48,7 @@ class WorkerSettings:
     max_account_lag_ms: int = 200
     conflate_after_ms: int = 250
     loop_gap_ms: int = 500
+    snapshot_ms: int = 300_000  # a copy of each shard for the topic `snapshots`
     stuck_ms: int = 5_000  # account records that wait for so long without one being read are asked for again
     caps: Caps = field(default_factory=Caps)  # of one shard
     max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
@@ -70,11 +72,13 @@ class Worker:
         new_nonce: Callable[[], str],
         fail: Callable[[BaseException], None],
         orders: OrderWatch | None = None,
+        snapshots: SnapshotLog | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._table = table
         self._outbox = outbox
+        self._snapshots = snapshots
         self._clock = clock = SteadyClock(clock)
         self._meter = meter
         self._log = log
@@ -104,15 +108,19 @@ class Worker:
     def attach(self, account_input: AccountInput) -> None:
         """Connect to the account topics; they in turn call `assigned`, `revoked` and `fold`."""
         self._input = account_input
+        self._recovery = Recovery(
+            self._table, self._snapshots, interval_s=self._settings.snapshot_ms / 1000, clock=self._clock, meter=self._meter,
+            logger=self._log,
+        )  # fmt: skip
         self._ownership = Ownership(
-            self._settings.ownership, engine=self._engine, table=self._table, account_input=account_input,
+            self._settings.ownership, engine=self._engine, recovery=self._recovery, account_input=account_input,
             gates=self._gates, dispatch=self._dispatch, alarms=self.alarms, clock=self._clock, log=self._log,
             new_nonce=self._new_nonce, spawn=self._spawn,
         )  # fmt: skip
         self._storage = Storage(
             engine=self._engine, table=self._table, account_input=account_input, clock=self._clock, meter=self._meter,
             log=self._log, interval_s=self._settings.flush_ms / 1000, last_number=lambda: self._dispatch.last_number,
-            on_fenced=self._ownership.fenced, on_rolled_back=self._reload,
+            on_fenced=self._fenced_by_table, on_rolled_back=self._reload,
         )  # fmt: skip
         self.brakes = Brakes(
             self._settings.caps, Guard(self._settings.max_futile_attempts), self._settings.max_held_ms,
@@ -169,6 +177,7 @@ class Worker:
     def _run(self, shard: Shard) -> None:
         self._spawn(shard.partition, self._take_over(shard))
         self._spawn(shard.partition, self._storage.keep(shard))
+        self._spawn(shard.partition, self._recovery.keep(shard))
 
     async def _take_over(self, shard: Shard) -> None:
         """Reference data first: it is folded to its end before any account record is."""
@@ -184,6 +193,20 @@ class Worker:
         for key in [key for key in self.lags if key[1] == shard.partition]:
             del self.lags[key]
         self._meter.dropped(shard.partition)
+
+    def _fenced_by_table(self, shard: Shard, epoch: int) -> None:
+        self._ownership.fenced(shard, epoch)
+        self._spawn(shard.partition, self._look_for_rival(shard, epoch))
+
+    async def _look_for_rival(self, shard: Shard, epoch: int) -> None:
+        """An epoch is the offset of a claim: one that the log does not reach is damage, and nobody's."""
+        try:
+            ranges = await self._input.ranges(shard.partition)
+        except Unreachable as error:
+            self._log.warning("ends_unknown", partition=shard.partition, error=str(error))
+            return
+        if epoch >= ranges[ORDERS].end:
+            self._reload(shard)
 
     def _reload(self, shard: Shard) -> None:
         """The table holds something else than what we built on: forget the shard, and take it over again from there."""
@@ -380,6 +403,7 @@ class Worker:
     def _timer(self, now_ms: int) -> None:
         self._last_timer_ms = now_ms
         self._dispatch.carry_out(self._engine.timer(now_ms))
+        self.brakes.audit(self.shards)
         self.last_pass = self._clock.monotonic()
 
     def _watch_clock(self, shard: Shard) -> None:

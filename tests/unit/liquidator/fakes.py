@@ -246,6 +246,10 @@ class FakeTable:
             "",
         )
 
+    async def put_aside(self, partition: int) -> None:
+        for held in (self.epochs, self.claims, self.offsets, self.rows):
+            held.pop(partition, None)
+
     async def flush(
         self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
     ) -> FlushResult:
@@ -284,6 +288,7 @@ class FakeEngine:
         self.dirty: dict[int, set[str]] = {}
         self.calls: list[str] = []
         self.timers: list[int] = []
+        self.missed: list[tuple[int, str, str]] = []  # what an audit finds
         self.changed: dict[str, dict[str, Any]] = {}  # account -> what is otherwise in its orders
 
     def apply(self, record: Record) -> list[Effect]:
@@ -387,6 +392,10 @@ class FakeEngine:
                 del self.issued[account]
         return self.decide()
 
+    def overlooked(self, accounts: int) -> list[tuple[int, str, str]]:
+        found, self.missed = self.missed[:accounts], []
+        return found
+
     def notional(self, order: Order) -> int:  # the port's
         return parse(order.quantity)
 
@@ -454,7 +463,7 @@ class World:
 
     def __init__(
         self, *, clock: FakeClock | None = None, broker: FakeBroker | None = None, table: FakeTable | None = None,
-        instance: str = "w-1", shadow: bool = False, caps: Caps | None = None,
+        instance: str = "w-1", shadow: bool = False, from_cut_topics: bool = False, caps: Caps | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.broker = broker or FakeBroker(self.clock)
@@ -467,7 +476,9 @@ class World:
         self.outbox = Outbox(lambda: FakeProducer(self.broker), self.clock, NullLog())
         nonces = iter(range(1_000_000))
         self.worker = Worker(
-            WorkerSettings(ownership=OwnershipSettings(instance=instance), names=names, caps=caps or Caps()),
+            WorkerSettings(
+                ownership=OwnershipSettings(instance=instance, from_cut_topics=from_cut_topics), names=names, caps=caps or Caps()
+            ),
             engine=self.engine, table=self.table, outbox=self.outbox, clock=self.clock, meter=self.meter, log=NullLog(),
             new_nonce=lambda: f"{instance}-{next(nonces)}", fail=self.failures.append,
         )  # fmt: skip

@@ -134,6 +134,14 @@ async def test_what_is_still_wrong_halts_again() -> None:
     assert world.broker.valid_orders(0) == []
 
 
+async def test_what_the_index_overlooked_halts_its_shard() -> None:
+    world = await World().live(0, 1)
+    world.engine.missed = [(1, "a", "main")]
+    await world.run(0.3)
+    assert (world.worker.shards[0].reasons, world.worker.shards[1].reasons) == (set(), {Reason.MALFUNCTION})
+    assert world.meter.alarms == ["certificate_violated"]
+
+
 async def test_orders_that_wait_in_the_outbox_do_not_leave_after_the_evidence() -> None:
     world = await World().live(0)
     world.engine.changed["z"] = {"quantity": "2"}
