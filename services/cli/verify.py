@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.output import ExitCode, flush_json, stop, watched, write_json
-from services.cli.recordings import KafkaConfig, RecordingPath, opened
+from services.cli.recordings import KafkaConfig, RecordingPath, opened, recorded_settings
 from services.cli.replay_options import Sets
 
 if TYPE_CHECKING:
@@ -31,22 +31,23 @@ def verify(
 ) -> None:
     """Recompute a liquidation order with the reference engine, and say yes, or field by field what differs.
 
-    The engine's settings are those of --config and --set; a worker's own, where the recording holds its journal.
+    The engine's settings are those of --config and --set, else those that the recording was made with; a worker's own, where the
+    recording holds its journal.
     Exit code 1: it differs, or the recording lacks what the order rests on.
 
     Example: ringfence verify order.json recording.jsonl --config ringfence.toml
     """  # fmt: skip
     from services.adapters.presets import load_presets
     from services.cli.replay import settings_of
-    from services.engine.settings import Settings
     from services.replay.overrides import OverrideError, Overrides
     from services.replay.verify import check
 
-    try:
-        settings = Overrides(sets or ()).settings(Settings() if config is None else settings_of(config))
-    except OverrideError as error:
-        stop(str(error), ExitCode.WRONG_USE)
     with opened(path, config) as recording:
+        try:
+            base = recorded_settings(recording) if config is None else settings_of(config)
+            settings = Overrides(sets or ()).settings(base)
+        except OverrideError as error:
+            stop(str(error), ExitCode.WRONG_USE)
         wanted = _order(order, recording)
         checked = check(wanted, watched(recording.records(), "records"), settings, load_presets())
     if as_json:
