@@ -1,5 +1,6 @@
 """The story of one account: what happened to it and why, in words and numbers, in the order in which a replay saw it."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,9 +43,9 @@ class Story:
 
     def __init__(self, account: str, tell: Callable[[dict[str, Any]], None]) -> None:
         self._account = account
-        self._tell = tell
+        self._out = tell
         self._engine: ReplayEngine | None = None
-        self._pending: tuple[Record, Message] | None = None
+        self._pending: deque[tuple[Record, Message, bool]] = deque()  # with whether the matching made it
         self._last_price: Record | None = None
         self._now_ms = 0
         self._decided: dict[str, Order] = {}
@@ -54,24 +55,22 @@ class Story:
         self._engine = engine
 
     def saw(self, record: Record) -> None:
-        """The record before is in the ledger by now: it is told with what the bucket looks like."""
-        self._tell_pending()
+        """The records before are in the ledger by now: they are told with what the bucket looks like."""
+        self._tell(len(self._pending))
         self._now_ms = max(self._now_ms, record.timestamp_ms)
         if record.topic == "prices":
             self._last_price = record
         elif record.topic in ACCOUNT_TOPICS:
-            self._pending = self._own(record)
+            self._remember(record, is_made=False)
 
     def answered(self, record: Record) -> None:
-        """The matching said something of an order."""
-        own = self._own(record)
-        if own is not None:
-            self._fact(*own, is_made=True)
+        """The matching said something of an order, which the engine gets next."""
+        self._remember(record, is_made=True)
 
     def decided(self, effect: Effect) -> None:
         """A record is told before what follows from it; the timers before it come before it."""
-        if self._pending is not None and effect.cause == _place(self._pending[0]):
-            self._tell_pending()
+        told = next((n for n, each in enumerate(self._pending, 1) if effect.cause == _place(each[0])), 0)
+        self._tell(told)
         match effect:
             case Emit(message=AccountState() as state) if state.account == self._account:
                 self._status(state, effect.cause)
@@ -99,7 +98,7 @@ class Story:
 
     def finish(self) -> None:
         """What is left at the end of the recording, bucket by bucket."""
-        self._tell_pending()
+        self._tell(len(self._pending))
         assert self._engine is not None, "the story looks on at an engine"
         views = [view for view in self._engine.buckets() if view.account == self._account]
         if not self.lines and not views:
@@ -110,21 +109,20 @@ class Story:
 
     # -- what was read ---------------------------------------------------------------------------------------------------
 
-    def _own(self, record: Record) -> tuple[Record, Message] | None:
+    def _remember(self, record: Record, *, is_made: bool) -> None:
         if record.key is not None and record.key != self._account.encode():
-            return None
+            return
         message = decode(record.topic, record.value)
-        named = getattr(message, "account", None)
-        return None if isinstance(message, Refusal) or named != self._account else (record, message)
+        if not isinstance(message, Refusal) and getattr(message, "account", None) == self._account:
+            self._pending.append((record, message, is_made))
 
     def _names(self, record: Record) -> bool:
         return record.key == self._account.encode() or f'"account":"{self._account}"'.encode() in record.value
 
-    def _tell_pending(self) -> None:
-        if self._pending is not None:
-            record, message = self._pending
-            self._pending = None
-            self._fact(record, message, is_made=False)
+    def _tell(self, count: int) -> None:
+        for _ in range(count):
+            record, message, is_made = self._pending.popleft()
+            self._fact(record, message, is_made=is_made)
 
     def _fact(self, record: Record, message: Message, *, is_made: bool) -> None:
         place = [record.topic, record.partition, record.offset]
@@ -268,7 +266,7 @@ class Story:
             "bucket": bucket,
             "text": text,
         }
-        self._tell({**line, **numbers})
+        self._out({**line, **numbers})
 
 
 def _place(record: Record) -> Cause:
