@@ -83,6 +83,14 @@ async def test_a_worker_can_do_its_work(client: Redis) -> None:
     assert (stored.offsets, list(stored.rows)) == ({"fills": 5}, [("a-1|", b"account")])
 
 
+async def test_it_may_put_a_damaged_shard_aside(client: Redis) -> None:
+    table = RedisTable(client, TableSettings(PREFIX, "s1"))
+    await table.prepare()
+    await table.flush(3, 9, None, Snapshot({"a-1|": b"account"}, {"fills": 4}, claim=9))
+    await table.put_aside(3)
+    assert (await table.load(3)).offsets is None
+
+
 async def test_its_operator_can_read(client: Redis) -> None:
     table = RedisTable(client, TableSettings(PREFIX, "s1"))
     await table.prepare()

@@ -115,8 +115,14 @@ def test_containers_are_confined(kind: str) -> None:
 def test_secrets_are_files_of_a_secret_and_never_variables() -> None:
     for pod in pods():
         (container,) = pod["containers"]
-        files = [each["value"] for each in container["env"] if each["name"].endswith(("_FILE", "_CAFILE", "CERTFILE", "KEYFILE"))]
-        assert sorted(files) == [f"{SECRETS}/{name}" for name in ("ca.crt", "kafka-password", "redis-password", "row-key")]
+        files = [
+            each["value"]
+            for each in container["env"]
+            if each["name"].endswith(("_FILE", "_CAFILE", "CERTFILE", "KEYFILE"))
+        ]
+        assert sorted(files) == [
+            f"{SECRETS}/{name}" for name in ("ca.crt", "kafka-password", "redis-password", "row-key")
+        ]
         assert not [each for each in container["env"] if "secretKeyRef" in str(each)]
         (mount,) = [each for each in container["volumeMounts"] if each["name"] == "secrets"]
         assert (mount["mountPath"], mount["readOnly"]) == (SECRETS, True)
