@@ -22,7 +22,7 @@ from services.contracts.messages import LAST_TS_MS
 from services.contracts.records import Record
 
 MAX_LINE: Final = 4 * 1024 * 1024  # a record is at most 64 KiB; refused ones may be larger
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _CHUNK: Final = 64 * 1024
 # Four bytes of zstd may stand for 128 KiB, and a decompressor gives all that a piece holds at once: small pieces bound memory.
 _PACKED_CHUNK: Final = 2 * 1024
@@ -139,6 +139,8 @@ def _plain(stream: IO[bytes], name: str) -> Iterator[bytes]:
     head = stream.read(len(_ZSTD))
     if head.startswith(_GZIP):
         yield from _unpacked(stream, head, name, "gzip")
+    elif head == _PARQUET:
+        raise RecordingError(f"{name}: is one Parquet file; give the folder that holds it and its manifest.json")
     elif head == _ZSTD:
         yield from _unpacked(stream, head, name, "zstd")
     else:

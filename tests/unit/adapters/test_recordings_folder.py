@@ -130,6 +130,12 @@ def test_a_whole_recording_is_read(folder: Path) -> None:
     assert found == [("prices", 0), ("fills", 0), ("fills", 1), ("fills", 2), ("prices", 1), ("fills", 3)]
 
 
+def test_one_file_of_a_recording_is_none(folder: Path) -> None:
+    path = str(folder / "part-000001.parquet")
+    with Recording(path) as recording, pytest.raises(RecordingError, match="is one Parquet file; give the folder"):
+        next(recording.records())
+
+
 def test_a_file_that_a_recorder_is_about_to_name_is_no_error(folder: Path) -> None:
     shutil.copy(folder / "part-000001.parquet", folder / "part-000004.parquet")
     with Recording(str(folder)) as recording:
