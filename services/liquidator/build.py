@@ -20,6 +20,7 @@ from services.adapters.broadcast import BroadcastReader, BroadcastSettings
 from services.adapters.clock import SystemClock
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.kafka_producer import KafkaProducer
+from services.adapters.kafka_snapshots import KafkaSnapshots
 from services.adapters.metrics import Metrics
 from services.adapters.ports import Logger
 from services.adapters.presets import load_presets
@@ -43,6 +44,7 @@ from services.liquidator.status import StatusPage
 from services.liquidator.worker import Worker, WorkerSettings
 
 SHADOW: Final = "shadow"
+SNAPSHOTS: Final = "snapshots"
 STEP_TIMEOUT_S: Final = 5.0
 
 
@@ -69,6 +71,7 @@ class Liquidator:
         self.worker = Worker(
             worker_settings(config, names, settings.account_partitions or 1), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
             meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail, orders=orders,
+            snapshots=KafkaSnapshots(connection, names.physical(SNAPSHOTS)) if writes_snapshots(config) else None,
         )  # fmt: skip
         self._streams = AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
         self.worker.attach(self._streams)
@@ -207,7 +210,12 @@ async def build(config: Config, log: Logger) -> Liquidator:
 
 def written_topics(config: Config) -> list[str]:
     """What a worker writes beside orders and claims."""
-    return ["account-states", "defaults", DEAD_LETTERS, *([JOURNAL] if config.worker.journal else [])]
+    return ["account-states", "defaults", DEAD_LETTERS, *([JOURNAL] if config.worker.journal else []), *([SNAPSHOTS] if writes_snapshots(config) else [])]
+
+
+def writes_snapshots(config: Config) -> bool:
+    """Whether copies of the shards go to Kafka: not in shadow mode, which writes nothing but orders."""
+    return config.worker.snapshot_ms > 0 and not config.shadow
 
 
 def topic_names(config: Config) -> TopicNames:
@@ -235,11 +243,12 @@ def worker_settings(config: Config, names: TopicNames, partitions: int) -> Worke
         ownership=OwnershipSettings(
             instance=instance_id(worker.instance), reclaim_ms=worker.reclaim_ms,
             retry_fenced_ms=config.kafka.session_timeout_ms + config.kafka.heartbeat_interval_ms,
+            from_cut_topics=worker.from_cut_topics,
             confirm_ms=config.kafka.request_timeout_ms + config.kafka.session_timeout_ms,
         ),
         names=names, flush_ms=worker.flush_ms, max_account_lag_ms=worker.max_account_lag_ms,
-        conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, release_ms=worker.release_ms,
-        caps=caps.of_shard(partitions), max_held_ms=caps.max_held_ms, max_futile_attempts=caps.max_futile_attempts,
+        conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, snapshot_ms=worker.snapshot_ms, release_ms=worker.release_ms,
+        caps=caps.of_shard(partitions), max_held_ms=caps.max_held_ms, max_futile_attempts=caps.max_futile_attempts, recompute_every=caps.recompute_every,
     )  # fmt: skip
 
 

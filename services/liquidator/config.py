@@ -200,6 +200,8 @@ class WorkerSection(Section):
     presets: Path | None = None  # folder of portfolio presets; None: those that the package brings
     journal: bool = True  # write down what was read and when, so that a replay computes exactly the same
     flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
+    snapshot_ms: Annotated[int, Field(ge=0)] = 300_000  # how often a shard is copied to the topic `snapshots`; 0: never
+    from_cut_topics: bool = False  # a shard that was never stored may start where retention cut its topics: openings hold the rest
     # No longer than the engine waits for the other topics (engine.account_settle_ms): an unread transfer must not look like a loss.
     max_account_lag_ms: Annotated[int, Field(ge=50)] = 200
     conflate_after_ms: Annotated[int, Field(ge=50)] = 250
@@ -217,6 +219,7 @@ class CapsSection(Section):
     orders_per_second: Count | None = None
     notional_per_minute: Rate | None = None  # at the marks, in the accounts' valuation assets, each taken at par
     max_held_ms: Millis = 1_000  # an order that waits for longer alarms
+    recompute_every: Annotated[int, Field(ge=0)] = 16  # one of so many orders is computed again by the reference; 0: none
     max_futile_attempts: Count = 50  # on one position, without any change of it, before the shard is halted
 
     def of_shard(self, partitions: int) -> Caps:

@@ -5,11 +5,11 @@ The log decides: the newest claim in `liquidation-orders`[p] owns p. Being given
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.adapters.ports import AccountInput, Clock, Logger, LogRange, Refused, Stored, Table, Unreachable
+from services.adapters.ports import AccountInput, Clock, Logger, Refused, Snapshot, Stored, Unreachable
 from services.contracts.journal import known_claim
 from services.contracts.messages import Claim
 from services.contracts.records import Record
@@ -17,7 +17,8 @@ from services.engine.effects import Effect
 from services.liquidator.dispatch import Alarms, Dispatch
 from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
-from services.liquidator.shard import ORDERS, Reason, Shard
+from services.liquidator.recovery import Recovery, choose_start
+from services.liquidator.shard import Reason, Shard
 
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
@@ -31,6 +32,7 @@ class OwnershipSettings:
     instance: str
     reclaim_ms: int = 60_000  # a valid claim must stay inside the topic's retention
     retry_fenced_ms: int = 8_000  # longer than a session: whoever lost the group membership is gone by then
+    from_cut_topics: bool = False  # what retention took away is in openings: start at the beginning of what is there
     confirm_ms: int = 20_000  # an order or claim not read back by then is unknown
 
 
@@ -42,7 +44,7 @@ class Ownership:
         settings: OwnershipSettings,
         *,
         engine: EnginePort,
-        table: Table,
+        recovery: Recovery,
         account_input: AccountInput,
         gates: Gates,
         dispatch: Dispatch,
@@ -54,7 +56,7 @@ class Ownership:
     ) -> None:
         self._settings = settings
         self._engine = engine
-        self._table = table
+        self._recovery = recovery
         self._input = account_input
         self._gates = gates
         self._dispatch = dispatch
@@ -85,10 +87,19 @@ class Ownership:
 
     async def _start(self, shard: Shard) -> None:
         if not shard.loaded:
-            stored = await self._table.load(shard.partition)
+            stored = await self._recovery.load(shard.partition)
             ranges = await self._input.ranges(shard.partition)
-            offsets = starting_offsets(shard.partition, stored, ranges)
-            self._restore(shard, stored, offsets)
+            lost = stored.offsets is None or any(stored.offsets.get(t, 0) < log.begin for t, log in ranges.items())
+            snapshot = await self._recovery.snapshot(shard.partition) if lost else None
+            chosen, offsets = choose_start(
+                shard.partition, stored, snapshot, ranges, from_cut_topics=self._settings.from_cut_topics
+            )
+            self._restore(shard, chosen, offsets)
+            if chosen is not stored:
+                self._alarms.sound("restored_from_snapshot", partition=shard.partition, rows=len(chosen.rows))
+                # The table gets all of it back before anything else, in place of what it holds now.
+                shard.durable = stored.offsets
+                shard.pending = Snapshot(dict(chosen.rows), dict(offsets), chosen.claim)
         await self._input.seek(shard.partition, shard.next)
 
     def _restore(self, shard: Shard, stored: Stored, offsets: dict[str, int]) -> None:
@@ -239,26 +250,3 @@ class Ownership:
             due = since_claim > self._settings.reclaim_ms / 1000 or now - oldest > self._settings.confirm_ms / 1000
         if due:
             self.claim(shard)
-
-
-def starting_offsets(partition: int, stored: Stored, ranges: Mapping[str, LogRange]) -> dict[str, int]:
-    """Where to read on: the stored offsets, or the beginning of every log for a shard that was never stored.
-
-    Raises:
-        Refused: the log does not hold what comes next.
-    """
-    offsets: dict[str, int] = {}
-    for topic, log in ranges.items():
-        at = log.begin if stored.offsets is None else stored.offsets.get(topic, log.begin)
-        if at < log.begin:
-            raise Refused(
-                f"{topic}[{partition}] starts at {log.begin}, the table was stored at {at}: the records in between are gone. "
-                "Restore the topic, or rebuild the shard from a snapshot"
-            )
-        if at > log.end:
-            raise Refused(
-                f"{topic}[{partition}] ends at {log.end}, the table was stored at {at}: the topic was truncated or replaced. "
-                "Connect to the right cluster, or delete the shard's hashes to rebuild it"
-            )
-        offsets[topic] = at
-    return offsets

@@ -24,6 +24,7 @@ from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.ownership import Ownership, OwnershipSettings
 from services.liquidator.recovery import Recovery
+from services.liquidator.second_opinion import SecondOpinion
 from services.liquidator.shard import ORDERS, Reason, Shard
 from services.liquidator.steady import SteadyClock
 from services.liquidator.storage import Storage
@@ -53,6 +54,7 @@ class WorkerSettings:
     caps: Caps = field(default_factory=Caps)  # of one shard
     max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
     max_futile_attempts: int = 50
+    recompute_every: int = 16  # orders: one of so many is computed again by the reference
     release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session
 
 
@@ -123,7 +125,8 @@ class Worker:
             on_fenced=self._fenced_by_table, on_rolled_back=self._reload,
         )  # fmt: skip
         self.brakes = Brakes(
-            self._settings.caps, Guard(self._settings.max_futile_attempts), self._settings.max_held_ms,
+            self._settings.caps, Guard(self._settings.max_futile_attempts), SecondOpinion(self._settings.recompute_every),
+            self._settings.max_held_ms,
             engine=self._engine, gates=self._gates, carry_out=self._dispatch.carry_out, claim=self._ownership.claim,
             alarms=self.alarms, meter=self._meter, clock=self._clock,
         )  # fmt: skip

@@ -44,10 +44,14 @@ def summary(done: list[Outcome], elapsed: float) -> str:
                 faults["at_crash_points"] += n
     failed = [outcome.seed for outcome in done if outcome.violation is not None]
     simulated = sum(outcome.simulated_s for outcome in done)
+    alarms = sum((outcome.alarms for outcome in done), Counter[str]())
+    seen = " ".join(
+        f"{name}={alarms[name]}" for name in ("snapshot_written", "restored_from_snapshot", "table_damaged", "hole")
+    )
     kinds = " ".join(f"{name}={n}" for name, n in sorted(faults.items()))
     return (
         f"seeds={len(done)} failed={len(failed)} faults={faults.total()} simulated_s={simulated:.0f} wall_s={elapsed:.0f} "
-        f"fills={sum(o.fills for o in done)} orders={sum(o.orders for o in done)} executed={sum(o.executed for o in done)} void={sum(o.void for o in done)} {kinds}"
+        f"fills={sum(o.fills for o in done)} orders={sum(o.orders for o in done)} executed={sum(o.executed for o in done)} void={sum(o.void for o in done)} {seen} | {kinds}"
     )
 
 

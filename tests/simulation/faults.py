@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.network import Weather
+from services.liquidator.recovery import newest_snapshot
 
 if TYPE_CHECKING:
     from tests.simulation.process import Node
@@ -16,7 +16,7 @@ ACCOUNT_INPUTS: Final = ("fills", "transfers", "order-events")
 
 # The crash points of the design: number -> hooks (before and after a call of a port) at which the process dies or stands still.
 # Those that are no place in the worker are faults of their own: 5 and 3 lose_writes and unanswered flushes, 9 broker_away,
-# 11 venue_silent, 16 damage, 17 log_cut (a test of its own), 18 cuts, 19 poison, 20 whatever makes two owners.
+# 11 venue_silent, 16 also damage, 17 retention, 18 cuts, 19 poison, 20 whatever makes two owners.
 CRASH_POINTS: Final[dict[int, tuple[str, ...]]] = {
     1: tuple(f"polled:{topic}" for topic in ACCOUNT_INPUTS),
     2: tuple(f"folded:{topic}" for topic in ACCOUNT_INPUTS),
@@ -29,7 +29,9 @@ CRASH_POINTS: Final[dict[int, tuple[str, ...]]] = {
     12: ("folded:order-events",),
     13: ("send_order:before", "folded:liquidation-orders", "fcall:before"),
     14: ("revoked:before", "revoked:after", "assigned:before", "assigned:after"),
-    15: ("start", "load:before", "load:after", "ranges:before", "ranges:after", "seek:before", "seek:after", "send_claim:before", "send_claim:after"),
+    15: ("start", "load:before", "load:after", "ranges:before", "ranges:after", "seek:before", "seek:after", "send_claim:before", "send_claim:after",
+         "read_snapshots:before"),
+    16: ("write_snapshot:before", "write_snapshot:between"),
     19: ("send_other:before", "send_other:after"),
 }  # fmt: skip
 
@@ -47,9 +49,9 @@ class Chaos:
             "kafka_cut": self._cut_kafka, "redis_cut": self._cut_redis, "broker_away": self._broker_away,
             "redis_away": self._redis_away, "storm": self._storm, "slow_topic": self._slow_topic, "lose_writes": self._lose_writes,
             "flush_all": self._flush_all, "damage": self._damage, "rebalance": self._rebalance, "clock_step": self._clock_step,
-            "coordinator_cut": self._cut_coordinator, "venue_silent": self._venue_silent, "poison": self._poison,
+            "coordinator_cut": self._cut_coordinator, "venue_silent": self._venue_silent, "poison": self._poison, "retention": self._retention,
         }  # fmt: skip
-        rare = {"flush_all", "damage", "poison", "redis_away", "broker_away", "clock_step"}
+        rare = {"flush_all", "damage", "poison", "redis_away", "broker_away", "clock_step", "retention"}
         drawn = {name: kind for name, kind in kinds.items() if draw.random() < (0.35 if name in rare else 0.65)}
         self._kinds = drawn if only is None else {name: kind for name, kind in kinds.items() if name in only}
 
@@ -149,9 +151,13 @@ class Chaos:
     def _venue_back(self) -> None:
         self.world.venue.halted = False
 
+    def _retention(self) -> None:
+        """The topics are cut as far as that is allowed: up to the newest snapshot."""
+        broker = self.world.broker
+        for partition in range(broker.partitions):
+            found = newest_snapshot(broker.log("snapshots", partition))
+            if found is not None and found[1].offsets is not None:
+                broker.begin |= {(topic, partition): at for topic, at in found[1].offsets.items()}
+
     def _poison(self) -> None:
         self.world.venue.poison()
-
-
-def fair() -> Weather:
-    return Weather()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from services.adapters.ports import Batch, Feed, Headers, LogRange, Outgoing, Unreachable
 from services.contracts.records import Record
@@ -19,6 +20,10 @@ SESSION_S = 3.0
 HEARTBEAT_S = 0.5
 JOIN_S = 2.0
 POLL_S = 0.1
+
+
+class CutError(Exception):
+    """What is to be read next is gone: a process ends itself, and its successor finds another place to start from."""
 
 
 class Broker:
@@ -255,7 +260,7 @@ class SimInput:
             if stale and (draw.random() < 0.7 or partition not in self.assigned):
                 return
             if position < broker.begin.get((topic, partition), 0):
-                self.fail(Unreachable(f"{topic}[{partition}] was cut below {position}"))
+                self.fail(CutError(f"{topic}[{partition}] was cut above {position}"))
                 return
             log = broker.log(topic, partition)
             start, end = position, min(len(log), position + draw.choice((1, 2, 5, 100, 100, 100)))
@@ -268,6 +273,28 @@ class SimInput:
             await self._point(f"folded:{topic}")
             if stale:
                 return
+
+
+class SimSnapshots:
+    """`SnapshotLog`: appends that may end anywhere, and a read of what compaction has left."""
+
+    def __init__(self, broker: Broker, link: Link, point: Callable[[str], Awaitable[None]]) -> None:
+        self._broker = broker
+        self._link = link
+        self._point = point
+
+    async def read(self, partition: int) -> list[Record]:
+        await self._point("read_snapshots:before")
+        log = self._broker.log("snapshots", partition)
+        found = await self._link.request(lambda: list({record.key: record for record in log}.values()), "snapshots")
+        return sorted(found, key=lambda record: record.offset)
+
+    async def write(self, partition: int, records: Iterable[tuple[bytes, bytes]]) -> None:
+        await self._point("write_snapshot:before")
+        for key, value in records:
+            append = partial(self._broker.append, "snapshots", partition, key, value)
+            await self._link.request(append, "snapshots")
+            await self._point("write_snapshot:between")
 
 
 @dataclass(eq=False)

@@ -165,7 +165,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own switch for tasks left on purpose
         coroutine = task.get_coro()
         if not task.done() and coroutine is not None:
-            with contextlib.suppress(RuntimeError):  # one that awaits in its `finally` cannot be closed; its world is gone anyway
+            with contextlib.suppress(
+                RuntimeError
+            ):  # one that awaits in its `finally` cannot be closed; its world is gone anyway
                 coroutine.close()  # type: ignore[union-attr]  # our tasks are all made of coroutines
 
 

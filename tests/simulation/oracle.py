@@ -265,7 +265,11 @@ def _check_order(messages: Messages, partition: int, record: Record, order: Orde
 
 def _is_takeover(messages: Messages, partition: int, epoch: int) -> bool:
     """Whether the claim at `epoch` is of another process than the one before: who claims again has read on all the time."""
-    claims = [message.nonce.rpartition("-")[0] for _, message in messages.read(ORDERS, partition, 0, epoch + 1) if isinstance(message, Claim)]
+    claims = [
+        message.nonce.rpartition("-")[0]
+        for _, message in messages.read(ORDERS, partition, 0, epoch + 1)
+        if isinstance(message, Claim)
+    ]
     return len(claims) < 2 or claims[-1] != claims[-2]
 
 

@@ -176,10 +176,16 @@ PLANTED: Final[dict[str, Planted]] = {
     "orders count as issued when they are decided": _bug(_orders_are_issued_when_decided),
     "orders of any epoch count": _bug(_epochs_are_not_compared, "pause_point", "storm", "coordinator_cut"),
     "order ids are not deterministic": _bug(_ids_are_random),
-    "decided before caught up": _bug(lambda: [patch.object(Shard, "caught_up", property(_yes))], "slow_topic", "crash", "rebalance"),
-    "no look at the clock after standing still": _bug(lambda: [patch.object(Worker, "_beat", _nothing)], "pause", "pause_point"),
+    "decided before caught up": _bug(
+        lambda: [patch.object(Shard, "caught_up", property(_yes))], "slow_topic", "crash", "rebalance"
+    ),
+    "no look at the clock after standing still": _bug(
+        lambda: [patch.object(Worker, "_beat", _nothing)], "pause", "pause_point"
+    ),
     "the memory is kept when the table lost writes": _bug(_memory_is_kept_after_a_rollback),
-    "changed rows are forgotten when a store fails": _bug(_a_failed_store_is_forgotten, "redis_away", "redis_cut", "storm"),
+    "changed rows are forgotten when a store fails": _bug(
+        _a_failed_store_is_forgotten, "redis_away", "redis_cut", "storm"
+    ),
     "offsets and rows of different moments": _bug(_offsets_are_taken_after_the_rows),
     "group offsets ahead of the stored ones": _bug(_group_offsets_run_ahead),
     "an unknown send is ignored": _bug(lambda: [patch.object(Ownership, "lost", _nothing)], "storm", "kafka_cut"),
@@ -187,9 +193,13 @@ PLANTED: Final[dict[str, Planted]] = {
         lambda: [patch.object(Engine, "forget_unconfirmed", _nothing)], "storm", "kafka_cut"
     ),
     "records are sent once only": _bug(_records_are_sent_once, "storm", "broker_away"),
-    "stored before what was sent is safe": _bug(lambda: [patch.object(Shard, "settled", _at_once)], "poison", "storm", "crash"),
+    "stored before what was sent is safe": _bug(
+        lambda: [patch.object(Shard, "settled", _at_once)], "poison", "storm", "crash"
+    ),
     "holes are passed over": _bug(_holes_are_passed_over, "storm"),
     "the claim of another is ignored": _bug(_a_rival_claim_is_ignored, "coordinator_cut", "pause"),
     "a claim counts before it was read back": _bug(_owning_from_the_acknowledgement),
-    "account lag shuts no gate": _bug(lambda: [patch.object(Worker, "_watch_lag", _nothing)], "slow_topic", "storm", "kafka_cut"),
+    "account lag shuts no gate": _bug(
+        lambda: [patch.object(Worker, "_watch_lag", _nothing)], "slow_topic", "storm", "kafka_cut"
+    ),
 }

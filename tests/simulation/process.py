@@ -17,7 +17,7 @@ from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
 from services.liquidator.shard import Shard
 from services.liquidator.worker import Worker, WorkerSettings
-from tests.simulation.kafka import HEARTBEAT_S, SimInput, SimProducer
+from tests.simulation.kafka import HEARTBEAT_S, SimInput, SimProducer, SimSnapshots
 from tests.simulation.loop import Process, ProcessClock, true_ms
 from tests.simulation.network import REQUEST_TIMEOUT_S, Link
 from tests.simulation.oracle import Violation
@@ -80,6 +80,7 @@ class Node:
         self.worker = Worker(
             WORKER_SETTINGS(instance), engine=self.engine, table=self.table, outbox=self.outbox, clock=clock, meter=silent,
             log=silent, new_nonce=lambda: f"{self.name}-{next(nonces)}", fail=self.failed,
+            snapshots=SimSnapshots(world.broker, self.kafka, self.point),
         )  # fmt: skip
         self.worker.attach(self.input)
         self.input.on_commit = world.committed
@@ -213,5 +214,5 @@ def WORKER_SETTINGS(instance: str) -> WorkerSettings:  # noqa: N802  # the same
         ownership=OwnershipSettings(
             instance=instance, reclaim_ms=8_000, retry_fenced_ms=3_500, confirm_ms=int((REQUEST_TIMEOUT_S + 3.0) * 1000)
         ),
-        loop_gap_ms=LOOP_GAP_MS, release_ms=1_000,
+        loop_gap_ms=LOOP_GAP_MS, release_ms=1_000, snapshot_ms=2_500,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.adapters.ports import Unreachable
-from services.adapters.redis_function import FLUSH
+from services.adapters.redis_function import ASIDE
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Link
 
@@ -29,6 +29,7 @@ class RedisServer:
         self.has_function = False
         self.history: list[tuple[float, Hashes]] = []
         self.on_flush: Callable[[str, Mapping[bytes, bytes], Mapping[bytes, bytes]], None] = lambda *_: None
+        self.on_aside: Callable[[], None] = lambda: None
         self.flushes = 0
 
     def execute(self, *parts: Any) -> Any:
@@ -39,29 +40,28 @@ class RedisServer:
             return b"ringfence_v1"
         if command == "HGETALL":
             return dict(self.data.get(str(parts[1]), {}))
-        if command in ("UNLINK", "DEL"):
-            self._change()
-            return sum(self.data.pop(str(key), None) is not None for key in parts[1:])
-        if command == "RENAME":
-            self._change()
-            if str(parts[1]) not in self.data:
-                raise ResponseError("no such key")
-            self.data[str(parts[2])] = self.data.pop(str(parts[1]))
-            return b"OK"
         assert command == "FCALL", f"the simulated Redis does not know {command}"
         if not self.has_function:
             raise ResponseError("Function not found")
-        assert parts[1] == FLUSH
+        if parts[1] == ASIDE:
+            self._change()
+            self.on_aside()
+            keys = [str(key) for key in parts[3:]]
+            half = len(keys) // 2
+            self.data |= {
+                new: self.data.pop(old) for old, new in zip(keys[:half], keys[half:], strict=True) if old in self.data
+            }
+            return [b"OK"]
         return self._flush(str(parts[3]), str(parts[4]), [_bytes(part) for part in parts[5:]])
 
     def _flush(self, buckets: str, meta: str, args: list[bytes]) -> list[bytes]:
         """The twin of the Lua function in redis_function.py."""
         stored = self.data.get(meta, {})
-        if b"epoch" in stored and not stored[b"epoch"].strip().lstrip(b"-").isdigit():
-            raise ResponseError("attempt to compare nil with number")
-        if self.checks_epoch and b"epoch" in stored and int(args[0]) < int(stored[b"epoch"]):
-            return [b"FENCED", stored[b"epoch"]]
-        count, at, same = int(args[1]), 2, True
+        epoch = stored.get(b"epoch", b"-1")
+        same = epoch.removeprefix(b"-").isdigit()
+        if self.checks_epoch and same and int(args[0]) < int(epoch):
+            return [b"FENCED", epoch]
+        count, at = int(args[1]), 2
         answer = [b"ROLLBACK"]
         for topic, expected in zip(args[at : at + 2 * count : 2], args[at + 1 : at + 2 * count : 2], strict=True):
             found = stored.get(b"offset:" + topic, b"")
@@ -109,7 +109,13 @@ class RedisServer:
 
     def damage(self, draw: random.Random) -> str | None:
         """Flip a bit of a stored value, or tear its end off."""
-        places = [(key, name) for key in sorted(self.data) for name in sorted(self.data[key]) if self.data[key][name]]
+        places = [
+            (key, name)
+            for key in sorted(self.data)
+            if not key.endswith(":damaged")
+            for name in sorted(self.data[key])
+            if self.data[key][name]
+        ]
         if not places:
             return None
         key, name = draw.choice(places)
@@ -187,9 +193,6 @@ class Pipeline:
 
     def hgetall(self, key: str) -> None:
         self._commands.append(("HGETALL", key))
-
-    def unlink(self, *keys: str) -> None:
-        self._commands.append(("UNLINK", *keys))
 
     async def execute(self) -> list[Any]:
         return await self._client.many(self._commands)

@@ -19,7 +19,9 @@ def test_a_planted_bug_is_found(name: str) -> None:
     with ExitStack() as planted:
         for each in bug.plant():
             planted.enter_context(each)
-        found = next((seed for seed in range(MOST_SEEDS) if World(seed, only=bug.among).run().violation is not None), None)
+        found = next(
+            (seed for seed in range(MOST_SEEDS) if World(seed, only=bug.among).run().violation is not None), None
+        )
     assert found is not None, f"not found in {MOST_SEEDS} histories: {name}"
 
 

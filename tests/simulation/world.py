@@ -14,7 +14,7 @@ from typing import Any
 from services.contracts.decimals import parse
 from services.contracts.topics import ACCOUNT_TOPICS
 from tests.simulation.faults import Chaos
-from tests.simulation.kafka import Broker, Group
+from tests.simulation.kafka import Broker, CutError, Group
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Weather
 from tests.simulation.oracle import Fold, Messages, Violation, check_orders, check_rows
@@ -34,6 +34,7 @@ class Outcome:
     seed: int
     violation: str | None
     faults: Counter[str]
+    alarms: Counter[str]
     simulated_s: float
     fills: int
     orders: int
@@ -59,14 +60,16 @@ class World:
         self.broker = Broker(self.loop, draw, draw.choice((1, 2, 2)))
         self.messages = Messages(self.broker)
         self.server = RedisServer(self.loop)
-        self.server.on_flush = self._flushed
+        self.server.on_flush, self.server.on_aside = self._flushed, self.server_changed
         self.group = Group(self.broker)
         self.venue = Venue(self.loop, self.broker, draw, draw.randint(3, 7))
         self.nodes: dict[str, Node] = {}
         self.armed: list[tuple[str, int, str]] = []
         self._lives = count()
         self._folds: dict[int, Fold] = {}
-        self._stored: dict[int, dict[str, int]] = {}  # partition -> what the table holds, unless a fault changed it since
+        self._stored: dict[
+            int, dict[str, int]
+        ] = {}  # partition -> what the table holds, unless a fault changed it since
         self._epochs: dict[int, int] = {}
         self._furthest: dict[tuple[str, int], int] = {}  # the highest offset that was ever stored
         self.chaos = Chaos(self, draw, only)
@@ -162,7 +165,9 @@ class World:
             return
         self.trace(node.name, "stopped", {})
         node.process.stopped, node.stopped_at = True, self.loop.time()
-        self.loop.later(self.draw.choice((0.3, 0.6, 1.5, 4.0, 6.0, 8.0)) * self.draw.uniform(0.8, 1.2), self.go_on, node)
+        self.loop.later(
+            self.draw.choice((0.3, 0.6, 1.5, 4.0, 6.0, 8.0)) * self.draw.uniform(0.8, 1.2), self.go_on, node
+        )
 
     def go_on(self, node: Node) -> None:
         if node.process.stopped and node.process.alive:
@@ -188,8 +193,11 @@ class World:
         return False
 
     def failed(self, node: Node, error: BaseException) -> None:
-        self.violated(Violation(f"{node.name} ended itself: {error!r}"))
-        node.process.alive = False
+        if isinstance(error, CutError):
+            self.kill(node)
+        else:
+            self.violated(Violation(f"{node.name} ended itself: {error!r}"))
+            node.process.alive = False
 
     # -- surroundings ------------------------------------------------------------------------------------------------------
 
@@ -235,7 +243,9 @@ class World:
             if epoch < self._epochs.get(partition, -1):
                 raise Violation(f"partition {partition} was stored under {epoch} after {self._epochs[partition]}")
             self._stored[partition], self._epochs[partition] = vector, epoch
-            self._furthest |= {(t, partition): max(at, self._furthest.get((t, partition), 0)) for t, at in vector.items()}
+            self._furthest |= {
+                (t, partition): max(at, self._furthest.get((t, partition), 0)) for t, at in vector.items()
+            }
             self._check_dead_letters(partition, vector)
             check_rows(self._fold_at(partition, vector), rows, self._damaged(partition, rows))
         except Violation as violation:
@@ -244,7 +254,9 @@ class World:
     def committed(self, partition: int, offsets: Mapping[str, int]) -> None:
         """The group is shown nothing that was never stored (I7)."""
         if ahead := [topic for topic, at in offsets.items() if at > self._furthest.get((topic, partition), 0)]:
-            self.violated(Violation(f"the group offsets of partition {partition} are ahead of what was stored: {ahead}"))
+            self.violated(
+                Violation(f"the group offsets of partition {partition} are ahead of what was stored: {ahead}")
+            )
 
     def _damaged(self, partition: int, rows: Mapping[bytes, bytes]) -> frozenset[bytes]:
         """Rows that a fault damaged and nobody wrote since: whoever loads them must notice, nobody else can."""
@@ -314,7 +326,7 @@ class World:
             for record in self.broker.logs[place]:
                 digest.update(record.value)
         return Outcome(
-            self.seed, None if self.violation is None else str(self.violation), self.faults, self.loop.time() - 1_000.0,
+            self.seed, None if self.violation is None else str(self.violation), self.faults, self.alarms, self.loop.time() - 1_000.0,
             sum(self.broker.end("fills", p) for p in partitions),
             sum(b'"type":"order"' in r.value for p in partitions for r in self.broker.log("liquidation-orders", p)),
             len(self.venue.executions), self.venue.void, digest.hexdigest(), [_line(*event) for event in self.events],

@@ -392,6 +392,9 @@ class FakeEngine:
                 del self.issued[account]
         return self.decide()
 
+    def basis(self, account_name: str, bucket_name: str) -> None:
+        """It keeps no ledger: no second opinion."""
+
     def overlooked(self, accounts: int) -> list[tuple[int, str, str]]:
         found, self.missed = self.missed[:accounts], []
         return found

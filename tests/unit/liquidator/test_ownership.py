@@ -168,8 +168,20 @@ async def test_a_truncated_log_is_refused() -> None:
     assert Reason.REFUSED in world.worker.shards[0].reasons
 
 
-async def test_a_new_shard_starts_where_the_log_starts() -> None:
+async def test_a_shard_that_nobody_stored_is_refused_where_its_topics_were_cut() -> None:
+    """What retention took away would be missing from the ledger."""
     world = World()
+    for _ in range(7):
+        world.fill("a")
+    world.broker.begin["fills", 0] = 5
+    await world.start(0)
+    await world.pump()
+    assert Reason.REFUSED in world.worker.shards[0].reasons
+    assert world.broker.claims() == []
+
+
+async def test_a_shard_of_cut_topics_may_be_started_where_openings_hold_what_was_before() -> None:
+    world = World(from_cut_topics=True)
     for _ in range(7):
         world.fill("a")
     world.broker.begin["fills", 0] = 5

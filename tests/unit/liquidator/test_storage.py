@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.liquidator.shard import Reason
-from tests.unit.liquidator.fakes import ORDERS, World, breathe
+from tests.unit.liquidator.fakes import ORDERS, World, a_claim, breathe
 
 
 async def test_rows_are_stored_with_the_offsets_that_they_are_the_fold_of() -> None:
@@ -115,15 +115,30 @@ async def test_an_empty_table_is_rebuilt_from_the_log() -> None:
 
 
 async def test_a_newer_epoch_in_the_table_stops_the_shard() -> None:
+    """Its claim lies in the log, and was not read here yet."""
     world = await World().live(0)
     await world.run(0.2)
-    world.table.epochs[0] = 77
+    for _ in range(3):
+        world.broker.append(ORDERS, 0, a_claim())
+    world.input.positions[ORDERS, 0] = 4
+    world.table.epochs[0] = 3
     world.fill("a")
     await world.run(0.3)
     world.engine.under["a"] = 0
     await world.run(1)
     assert Reason.FENCED in world.worker.shards[0].reasons
     assert world.broker.valid_orders() == []
+    assert "a" not in world.table.rows.get(0, {})
+
+
+async def test_an_epoch_that_no_claim_can_have_is_not_another_owner() -> None:
+    """A flipped bit in the table, or another cluster: nothing is stored over it, and a person is asked."""
+    world = await World().live(0)
+    await world.run(0.2)
+    world.table.epochs[0] = 77
+    world.fill("a")
+    await world.run(1)
+    assert world.worker.shards[0].reasons >= {Reason.REFUSED}
     assert "a" not in world.table.rows.get(0, {})
 
 
