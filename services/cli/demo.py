@@ -56,6 +56,7 @@ def demo(  # noqa: PLR0917  # typer reads options, not positions
     import asyncio
 
     from services.adapters.embedded import EmbeddedUnavailable
+    from services.adapters.ports import Unreachable
     from services.adapters.recordings import RecordingError
     from services.demo.process import WorkerFailed
     from services.demo.recorded import NotPlayable
@@ -75,7 +76,7 @@ def demo(  # noqa: PLR0917  # typer reads options, not positions
         )
     except RecordingError as error:
         stop(str(error), ExitCode.WRONG_USE)
-    except (EmbeddedUnavailable, WorkerFailed) as failed:
+    except (EmbeddedUnavailable, WorkerFailed, Unreachable) as failed:
         stop(str(failed), ExitCode.UNREACHABLE)
     _tell(outcome, as_json=as_json)
     if page is not None:
