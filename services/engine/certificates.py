@@ -2,17 +2,18 @@
 
 A bucket in its box keeps its status, is not liquidatable, and stays above the lowest equity that a replay watches for. The box is
 proposed from slopes and accepted by the bounds of `bounds.py`. Per price there are two heaps of triggers, below and above; a tick
-looks at the nearest of each. Buckets without a box (distressed, options, portfolio) are hot: every move of their prices counts.
+looks at the nearest of each. Buckets without a box (distressed, options, portfolio, just touched) are hot: every move of their
+prices counts.
 """
 
 import heapq
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from services.contracts.decimals import ONE
+from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.bounds import Bounds, Interval, Sheet
 from services.engine.context import BucketKey, Context
-from services.engine.lifecycle import GOODNESS
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket
@@ -24,9 +25,12 @@ HALVINGS: Final = 6
 WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoints stay positive
 NARROWEST_SHARE: Final = 1e-7  # a smaller box would be redrawn at every tick: the bucket is hot instead
 EDGE: Final = 1e-12  # triggers are pulled inward by more than the rounding of a mark to float
+FAVOURED: Final = 8.0  # how many times wider a box is on the side that helps, at most
+MOST_UNDRAWN: Final = 64
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
 Entry = tuple[float, BucketKey, int]
+T = TypeVar("T")
 
 
 class Certificates(FullScan):
@@ -42,6 +46,7 @@ class Certificates(FullScan):
         self._versions: dict[BucketKey, int] = {}
         self._hot_prices: dict[BucketKey, tuple[str, ...]] = {}
         self._version = 0
+        self._undrawn: set[BucketKey] = set()
 
     def place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, prices: Iterable[str]) -> None:
         ids = tuple(prices)
@@ -49,6 +54,10 @@ class Certificates(FullScan):
         key = (account.account, bucket.name)
         self._cool(key)
         if not ids:
+            return
+        if self._may_wait():
+            self._heat(key, ids)
+            self._undrawn.add(key)
             return
         box = self._box(account, bucket, valuation, ids)
         if box is None:
@@ -59,6 +68,13 @@ class Certificates(FullScan):
         for price_id, (low, high) in box.items():
             self._push(self._below, price_id, (-low * (1 + EDGE), key, self._version))
             self._push(self._above, price_id, (high * (1 - EDGE), key, self._version))
+
+    def _may_wait(self) -> bool:
+        """Whether drawing can wait for the next tick of one of its prices: an order and its answers touch a bucket several times.
+
+        What waits is hot, so that its number is what the next tick pays for: it is bounded.
+        """
+        return self._context.cause.topic in ACCOUNT_TOPICS and len(self._undrawn) < MOST_UNDRAWN
 
     def remove(self, key: BucketKey) -> None:
         super().remove(key)
@@ -93,6 +109,7 @@ class Certificates(FullScan):
             self._hot.setdefault(price_id, {})[key] = None
 
     def _cool(self, key: BucketKey) -> None:
+        self._undrawn.discard(key)
         self._versions.pop(key, None)
         for price_id in self._hot_prices.pop(key, ()):
             self._hot[price_id].pop(key, None)
@@ -110,58 +127,66 @@ class Certificates(FullScan):
         gap = self._context.gap
         if gap.breaches(account, valuation):
             return None
-        rates = {leg.key[0]: gap.rate(leg.key[0]) for leg in valuation.legs if gap.guards(account, valuation)}
         marks = {price_id: mark / E18_FLOAT for price_id in ids if (mark := self._context.market.marks.get(price_id))}
         if len(marks) != len(ids):
             return None
-        sheet, sigmas = Sheet(account, bucket, self._context.market), self._sigmas(ids)
-        rungs = self._context.ladders.rungs_of(account)
-        share = self._proposal(bucket, rungs, valuation, sigmas, gap.loss(valuation) if rates else 0)
+        guarded = gap.guards(account, valuation)
+        rates = {leg.key[0]: gap.rate(leg.key[0]) for leg in valuation.legs} if guarded else {}
+        sheet, rungs = Sheet(account, bucket, self._context.market), self._context.ladders.rungs_of(account)
+        down, up = self._slacks(bucket, rungs, valuation, gap.loss(valuation) if guarded else 0)
+        sigmas = self._sigmas(ids)
+        moves = self._moves(valuation, sigmas)
+        total = sum(abs(move) for move in moves.values())
+        if not total:
+            total = max(sigmas.values())
         for _ in range(HALVINGS):
-            if share * max(sigmas.values()) < NARROWEST_SHARE:
+            box = _box_of(marks, sigmas, moves, (down / total, up / total))
+            if box is None:
                 return None
-            box = {
-                i: (m * (1 - r), m * (1 + r))
-                for i, m in marks.items()
-                if (r := min(WIDEST_SHARE, share * sigmas[i])) > 0
-            }
             if self._holds(bucket, rungs, sheet.over(box), sheet.gross(box, rates) if rates else 0.0):
                 return box
-            share /= 2
+            down, up = down / 2, min(up, down) / 2
         return None
 
     def _sigmas(self, ids: tuple[str, ...]) -> dict[str, float]:
         return {price_id: max(self._context.market.sigma(price_id) / E18_FLOAT, EDGE) for price_id in ids}
 
-    def _proposal(
-        self, bucket: Bucket, rungs: Rungs, valuation: Valuation, sigmas: dict[str, float], loss: int
-    ) -> float:
-        """k = slack / Σ|a_i|·p_i·σ_i, the slack being the distance to the nearest threshold."""
+    def _moves(self, valuation: Valuation, sigmas: dict[str, float]) -> dict[str, float]:
+        """What one sigma of each price adds to the equity: a proposal, no proof."""
+        unit = float(valuation.scale) / E18_FLOAT**2
+        moves = dict.fromkeys(sigmas, 0.0)
+        for leg in valuation.legs:
+            moves[leg.key[0]] += float(leg.value) * leg.settle_price / unit * sigmas[leg.key[0]]
+        for asset, net in valuation.nets.items():
+            record = self._context.market.assets.get(asset)
+            if record is not None and record.price_instrument in moves:
+                price_id = record.price_instrument
+                moves[price_id] += float(net) * valuation.prices[asset] / unit * sigmas[price_id]
+        return moves
+
+    def _slacks(self, bucket: Bucket, rungs: Rungs, valuation: Valuation, loss: int) -> tuple[float, float]:
+        """How far the equity may fall, and rise, before the nearest threshold that means anything to the bucket as it stands."""
         scale = float(valuation.scale)
         equity, maintenance, initial = (
             float(x) / scale for x in (valuation.equity, valuation.maintenance, valuation.initial)
         )
-        thresholds = [*self._thresholds(bucket, rungs, maintenance, initial), float(loss) / scale / E18_FLOAT]
-        slack = min((abs(equity - t) for t in thresholds), default=equity)
-        moves = sum(
-            abs(float(leg.value)) * leg.settle_price / (scale / E18_FLOAT**2) * sigmas.get(leg.key[0], 0.0)
-            for leg in valuation.legs
-        )
-        mean = max(sigmas.values())
-        moves = max(moves, equity * mean) if len(sigmas) > len(valuation.legs) else moves
-        return slack / moves if moves > 0 else WIDEST_SHARE / mean
-
-    def _thresholds(self, bucket: Bucket, rungs: Rungs, maintenance: float, initial: float) -> list[float]:
-        found = [0.0, maintenance]
-        if bucket.status in GOODNESS:
-            found += [
-                maintenance * _over(rungs.reduce_only_buffer),
-                initial * _over(rungs.margin_call_buffer),
-                initial * _over(rungs.warning_buffer),
-            ]
+        floors, ceiling = [0.0, maintenance, float(loss) / scale / E18_FLOAT], float("inf")
         if self._watch is not None and self._watch.lowest_e18 is not None:
-            found.append(self._watch.lowest_e18 / E18_FLOAT)
-        return found
+            floors.append(self._watch.lowest_e18 / E18_FLOAT)
+        if not self._is_held_by_state(bucket):
+            if bucket.status == "liquidating":
+                ceiling = maintenance * _over(self._context.settings.hysteresis)
+            for rung, requirement, buffer in _steps(rungs, maintenance, initial):
+                if rung == bucket.status:
+                    ceiling = requirement * _over(buffer + rungs.rung_hysteresis)
+                    break
+                floors.append(requirement * _over(buffer))
+        return min(abs(equity - floor) for floor in floors), abs(ceiling - equity)
+
+    @staticmethod
+    def _is_held_by_state(bucket: Bucket) -> bool:
+        """Whether its status follows from doubts or open orders alone."""
+        return bool(bucket.doubts) or any(order.is_open for order in bucket.orders.values())
 
     def _holds(self, bucket: Bucket, rungs: Rungs, bounds: Bounds, loss: float) -> bool:
         """Whether, anywhere in the box, the bucket keeps its status, is not liquidatable, and sets no new low.
@@ -178,21 +203,43 @@ class Certificates(FullScan):
             and equity < self._watch.lowest_e18 / E18_FLOAT
         ):
             return False
-        if bucket.doubts or any(order.is_open for order in bucket.orders.values()):
-            return True  # the status follows from those alone
+        if self._is_held_by_state(bucket):
+            return True
         if bucket.status == "liquidating":
             return highest < bounds.maintenance[0] * _over(self._context.settings.hysteresis) - error
-        steps = (
-            ("reduce_only", bounds.maintenance, rungs.reduce_only_buffer),
-            ("margin_call", bounds.initial, rungs.margin_call_buffer),
-            ("warning", bounds.initial, rungs.warning_buffer),
-        )
-        for rung, requirement, buffer in steps:
+        for rung, requirement, buffer in _steps(rungs, bounds.maintenance, bounds.initial):
             if rung == bucket.status:
                 return highest < requirement[0] * _over(buffer + rungs.rung_hysteresis) - error
             if equity < requirement[1] * _over(buffer) + error:
                 return False
         return bucket.status == "healthy"
+
+
+def _steps(rungs: Rungs, maintenance: T, initial: T) -> tuple[tuple[str, T, int], ...]:
+    """The rungs, worst first: name, the requirement that its threshold is a multiple of, the buffer."""
+    return (
+        ("reduce_only", maintenance, rungs.reduce_only_buffer),
+        ("margin_call", initial, rungs.margin_call_buffer),
+        ("warning", initial, rungs.warning_buffer),
+    )
+
+
+def _box_of(
+    marks: dict[str, float], sigmas: dict[str, float], moves: dict[str, float], sides: tuple[float, float]
+) -> dict[str, Interval] | None:
+    """Every price `sides[0]` of its sigmas toward where it hurts, `sides[1]` the other way; None where that is too narrow to keep.
+
+    The side that helps is kept within a few times the other: it widens the bounds of the requirements too.
+    """
+    down, up = sides[0], min(sides[1], FAVOURED * sides[0])
+    if min(down, up) * max(sigmas.values()) < NARROWEST_SHARE:
+        return None
+    box = {}
+    for price_id, mark in marks.items():
+        hurt, help_ = min(WIDEST_SHARE, down * sigmas[price_id]), min(WIDEST_SHARE, up * sigmas[price_id])
+        low, high = (help_, hurt) if moves[price_id] < 0 else (hurt, help_)
+        box[price_id] = mark * (1 - low), mark * (1 + high)
+    return box
 
 
 def _over(buffer: int) -> float:

@@ -128,7 +128,7 @@ class Decider:
         attempt, selling, held = next_attempt(bucket, leg.key[0]), leg.position.quantity > 0, abs(leg.position.quantity)
         earlier = earlier_orders(bucket, leg.key[0])
         if self._must_be_taken_over(account, bucket, projected, leg, earlier):
-            bankruptcy = self._valuer.bankruptcy_price(account, holdings, leg.key)
+            bankruptcy = self._valuer.bankruptcy_price(account, holdings, leg.key, projected)
             limit = reported_price(bankruptcy, leg.spec, up=selling)
             if limit is None:
                 limit = round_price(Fraction(leg.mark, ONE), leg.spec, up=selling)
@@ -141,7 +141,7 @@ class Decider:
         if share is None:
             share = share_of_equity(leg, quantity, projected, self._context.market)
         # The bankruptcy price is a root, the most expensive number here: it is asked for where it decides only.
-        last = self._valuer.bankruptcy_price(account, holdings, leg.key) if is_last else None
+        last = self._valuer.bankruptcy_price(account, holdings, leg.key, projected) if is_last else None
         worst = last if is_last else worst_price(leg, quantity, share)
         price = limit_price(leg, earlier, projected, self._context.market, self._context.settings)
         if worst is not None:

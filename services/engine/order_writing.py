@@ -64,8 +64,8 @@ class OrderWriter:
         leg, holdings = close.leg, holdings_of(bucket)
         liquidation = bankruptcy = None
         if leg.key in bucket.positions:
-            liquidation = price_text(self._valuer.liquidation_price(account, holdings, leg.key), leg)
-            bankruptcy = price_text(self._valuer.bankruptcy_price(account, holdings, leg.key), leg)
+            liquidation = price_text(self._valuer.liquidation_price(account, holdings, leg.key, valuation), leg)
+            bankruptcy = price_text(self._valuer.bankruptcy_price(account, holdings, leg.key, valuation), leg)
         return Order(
             order_id=order.order_id, epoch=self._context.epochs.get(account.partition, 0), account=account.account,
             client=account.client, bucket=bucket.name, instrument=leg.key[0],

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from services.contracts.decimals import ONE
 from services.engine.instruments import Spec
-from services.engine.lines import bankruptcy_price, notional_at, root_in_mark, underlying_price
+from services.engine.lines import bankruptcy_price, notional_at, underlying_price
 from services.engine.market import Market
 from services.engine.state import Position, PositionKey
 from services.engine.worth import E36, E54, E90, E108, Incomplete, Row, Scene, Worth, worth_of
@@ -94,7 +94,7 @@ def _requirements(row: Row, worth: Worth, scene: Scene) -> tuple[Amount, Amount]
     if row.spec.option is not None:
         found = _option_requirements(row, scene.market, worth.divisor)
         return found if isinstance(found, Incomplete) else (found[0] * multiplier, found[1] * multiplier)
-    maintenance, initial = _tier_requirements(row, worth.divisor)
+    maintenance, initial = tier_requirements(row.spec, row.position, abs(row.value), worth.divisor)
     fee = _close_fee(row, worth.divisor, scene)
     return (maintenance + fee) * multiplier, (initial + fee) * multiplier
 
@@ -116,14 +116,13 @@ def _close_fee(row: Row, divisor: int, scene: Scene) -> Amount:
     return spec.liquidation_fee_rate * notional_at(spec, row.position.quantity, price) * E54 * divisor
 
 
-def _tier_requirements(row: Row, divisor: int) -> tuple[int, int]:
-    """m_i·N - c_i of the tier that holds N: maintenance at its basis, initial always at the mark; 1/(E72·D).
+def tier_requirements(spec: Spec, position: Position, notional: int, divisor: int) -> tuple[int, int]:
+    """m_i·N - c_i of the tier that holds N: maintenance at its basis, initial always at the mark; 1/(E72·D), N in 1/(E54·D).
 
     margin.md "Requirements"; Binance's maintenance amount and Hyperliquid's maintenance deduction.
     """
-    spec, notional = row.spec, abs(row.value)
     unit = E54 * divisor
-    basis = row.position.open_cost * divisor if spec.entry_basis else notional
+    basis = position.open_cost * divisor if spec.entry_basis else notional
     tier = spec.tier_of(basis, unit)
     maintenance = tier.maintenance_rate * basis - tier.maintenance_deduction * E36 * divisor
     if spec.entry_basis:
@@ -169,15 +168,3 @@ def is_liquidatable(valuation: Valuation, *, at_equal: bool) -> bool:
     if at_equal and valuation.maintenance > 0 and valuation.equity == valuation.maintenance:
         return True
     return valuation.equity < 0 and (bool(valuation.legs) or any(net > 0 for net in valuation.nets.values()))
-
-
-def liquidation_price(key: PositionKey, scene: Scene) -> Fraction | None:
-    """The mark of this instrument alone at which equity = MM: margin.md "Prices that matter"."""
-
-    def excess(price: int) -> tuple[int, int]:
-        valuation = value_bucket(scene.at(key[0], price))
-        assert isinstance(valuation, Valuation), "a bucket that is valued at its mark is valued at any other"
-        excess = valuation.excess
-        return excess.numerator, excess.denominator * valuation.scale
-
-    return root_in_mark(excess, key, scene)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
+from services.engine import critical_prices
 from services.engine.facts import parked_instrument
-from services.engine.lines import bankruptcy_price
 from services.engine.market import Market
 from services.engine.portfolio.preset import Preset
 from services.engine.portfolio_bucket import value_portfolio
 from services.engine.state import Account, Bucket, PositionKey
-from services.engine.valuation import Valuation, liquidation_price, value_bucket
+from services.engine.valuation import Valuation, value_bucket
 from services.engine.worth import Corner, Holdings, Incomplete, Scene, Terms
 
 
@@ -40,17 +40,21 @@ class Valuer:
             return Incomplete(f"instrument {waiting}")
         return self.value(account, holdings_of(bucket), now_ms)
 
-    def liquidation_price(self, account: Account, holdings: Holdings, key: PositionKey) -> Fraction | None:
-        """None in portfolio mode: the scenario model has no root in one mark alone."""
+    def liquidation_price(
+        self, account: Account, holdings: Holdings, key: PositionKey, valuation: Valuation
+    ) -> Fraction | None:
+        """`valuation` is that of the holdings. None in portfolio mode: the scenario model has no root in one mark alone."""
         if account.margin_mode == "portfolio":
             return None
-        return liquidation_price(key, self._scene(account, holdings))
+        return critical_prices.liquidation_price(key, self._scene(account, holdings), valuation)
 
-    def bankruptcy_price(self, account: Account, holdings: Holdings, key: PositionKey) -> Fraction | None:
-        """None in portfolio mode, for the same reason."""
+    def bankruptcy_price(
+        self, account: Account, holdings: Holdings, key: PositionKey, valuation: Valuation
+    ) -> Fraction | None:
+        """`valuation` is that of the holdings. None in portfolio mode, for the same reason."""
         if account.margin_mode == "portfolio":
             return None
-        return bankruptcy_price(key, self._scene(account, holdings))
+        return critical_prices.bankruptcy_price(key, self._scene(account, holdings), valuation)
 
     def _scene(self, account: Account, holdings: Holdings, corner: Corner | None = None) -> Scene:
         assert account.valuation_asset is not None, "callers value complete accounts only"

@@ -58,8 +58,8 @@ def _position(
         notional=to_text(-(-leg.notional // unit)), unrealised_pnl=to_text(_unrealised(leg, valuation.divisor)),
         initial_margin=None if in_portfolio else _required(leg.initial, leg, valuation),
         maintenance_margin=None if in_portfolio else _required(leg.maintenance, leg, valuation),
-        liquidation_price=_line(valuer.liquidation_price(account, holdings, key), leg),
-        bankruptcy_price=_line(valuer.bankruptcy_price(account, holdings, key), leg), position_side=key[1],
+        liquidation_price=_line(valuer.liquidation_price(account, holdings, key, valuation), leg),
+        bankruptcy_price=_line(valuer.bankruptcy_price(account, holdings, key, valuation), leg), position_side=key[1],
     )  # fmt: skip
 
 
