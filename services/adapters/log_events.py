@@ -27,6 +27,10 @@ EVENTS: Final[dict[str, str]] = {
     "ends_unknown": "Kafka does not tell the ends of a shard's topics; tried again",
     "claimed_by_another": "`instance` claimed a shard of ours at `epoch`; nothing is decided on it here",
     "hole": "Records between `expected` and `start` are missing from a batch; read again",
+    "table_damaged": "Rows of a shard in Redis fail their checksum; they are put aside for people, and the shard is rebuilt",
+    "not_put_aside": "A damaged shard could not be put aside; tried again with the next snapshot",
+    "snapshot_written": "A copy of a shard is in the topic `snapshots`: `rows`, `offsets`",
+    "snapshot_failed": "A copy of a shard could not be written; tried again after the usual interval",
     # Storing and sending
     "store_unreachable": "Redis did not take a shard; tried again, decisions go on",
     "store_fenced": "A newer owner stored the shard; this worker gives it up",
