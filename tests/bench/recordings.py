@@ -66,7 +66,7 @@ def generated() -> Iterator[Row]:
         else:
             mark = f"{1000 + (number // 1_000 * 7919 % 201 - 100) / 1000:.3f}"
             yield row("prices", f"I{number % INSTRUMENTS}", (
-                f'{{"instrument":"I{number % INSTRUMENTS}","mark_price":"{mark}","index_price":"{mark}","sequence":{number},'
+                f'{{"instrument":"I{number % INSTRUMENTS}","mark_price":"{mark}","index_price":"{mark}{number * 48_271 % 99_991:05}","sequence":{number},'
                 f'"source":"venue","ts_ms":{time_ms}}}'
             ), time_ms)  # fmt: skip
 
