@@ -57,7 +57,12 @@ def _nearest_first(valuation: Valuation, market: Market) -> list[Leg]:
         at_risk[name] = at_risk.get(name, 0) + (value if leg.position.quantity > 0 else -value) - leg.maintenance
         if name not in largest or leg.notional > largest[name].notional:
             largest[name] = leg
-    return sorted(largest.values(), key=lambda leg: (-(abs(at_risk[leg.key[0]]) * market.sigma(leg.key[0])), leg.key))
+
+    def moved(leg: Leg) -> Amount:
+        risk = at_risk[leg.key[0]]
+        return (risk if risk >= 0 else -risk) * market.sigma(leg.key[0])
+
+    return sorted(largest.values(), key=lambda leg: (-moved(leg), leg.key))
 
 
 def _down(amount: int, unit: int) -> str:

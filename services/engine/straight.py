@@ -85,6 +85,8 @@ def _tier_marks(leg: Leg) -> tuple[int, int]:
     low, high = 0, leg.mark * FAR
     for tier in leg.spec.tiers[1:]:
         edge = tier.floor * E36 // size
+        if abs(edge - leg.mark) <= 1:
+            return leg.mark, leg.mark  # on a boundary: which tier holds on which side is not decided here
         if edge <= leg.mark:
             low = max(low, edge)
         else:
