@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from redis.asyncio import Redis
 
 from services.contracts.identifiers import partition_of
 from tests.integration.venue import (
     CRASH_PRICE,
     INSTRUMENT,
+    ORDERS,
     PARTITIONS,
     START_PRICE,
     Venue,
@@ -64,8 +67,8 @@ BROKEN: Final = {
     "RingfenceSnapshotFails": "Redis stands still while a snapshot is due",
     "RingfenceStoreDelayed": "Redis stands still; Redis refuses writes",
     "RingfenceAccountLag": "SIGKILL of the broker",
-    "RingfenceSendsUnknown": "the same, with claims under way",
     "RingfenceOutboxGrows": "the same",
+    "RingfenceSendsUnknown": "the orders topic takes no record of the size that a claim has",
 }
 NOT_BROKEN: Final = {
     "RingfenceMemoryNearLimit": "needs a memory limit of the control group, which a test does not set; promtool's case stands for it",
@@ -384,9 +387,32 @@ async def test_a_redis_that_does_not_take_rows(watched: Watched) -> None:
 
 async def test_a_broker_that_is_gone(alone: Watched, private_kafka: KafkaServer) -> None:
     await alone.venue.open_accounts(0, 30)
-    await alone.work("w-1", reclaim_ms=1_000)
+    await alone.work("w-1")
     await alone.check_clears()
     await asyncio.to_thread(private_kafka.kill)
-    await alone.check_fires("RingfenceAccountLag", "RingfenceSendsUnknown", "RingfenceOutboxGrows", within_s=60)
-    await asyncio.to_thread(private_kafka.start)
+    try:
+        await alone.check_fires("RingfenceAccountLag", "RingfenceOutboxGrows", within_s=60)
+    finally:
+        await asyncio.to_thread(private_kafka.start)
     await alone.check_clears(within_s=60)
+
+
+async def test_an_orders_topic_that_takes_no_record(watched: Watched) -> None:
+    await watched.work("w-1", reclaim_ms=1_000)
+    await watched.check_clears()
+    await limit_records(watched.venue, "10")
+    await watched.check_fires("RingfenceSendsUnknown")
+    await limit_records(watched.venue, "1000000")
+    await watched.check_clears()
+
+
+async def limit_records(venue: Venue, size: str) -> None:
+    """How large a record of the orders topic may be; what is larger is an error that no repetition mends."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=venue.bootstrap)
+    await admin.start()
+    try:
+        topic = ConfigResource(ConfigResourceType.TOPIC, f"{venue.prefix}{ORDERS}", {"max.message.bytes": size})
+        (answer,) = await admin.alter_configs([topic])
+        assert answer.resources[0][0] == 0, answer
+    finally:
+        await admin.close()

@@ -79,6 +79,18 @@ def test_marks_by_grade_and_who_depends_on_the_doubtful() -> None:
     assert found["doubtful_mark_buckets"] == {("BTC-PERP", "stale"): 1}
 
 
+def test_series_by_instrument_are_bounded_and_counts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.liquidator.readings.MOST_INSTRUMENTS", 2)
+    script = Script().account("cross").transfer("100000")
+    for name in ("A-PERP", "B-PERP", "C-PERP"):
+        script.instrument(name, max_price_age_ms=1_000).mark("10", name).fill("buy", "1", "10", instrument=name)
+    found = read(script.wait(1_001))
+    assert list(found["mark_age_seconds"]) == [("A-PERP",), ("B-PERP",)]
+    assert len(found["mark_grade"]) == 2
+    assert len(found["doubtful_mark_buckets"]) == 2
+    assert found["marks"]["stale",] == 3
+
+
 def test_unread_broadcast_records_have_an_age() -> None:
     world, script = World(), Script().under()
     world.worker.newest_ms = {"prices": script.now - 3_000, "controls": script.now - 9_000}
