@@ -37,7 +37,7 @@ from services.liquidator.outbox import Outbox
 from services.liquidator.shard import Shard
 from services.liquidator.worker import Worker
 
-STEP: Final = 2_000  # buckets looked at before the loop may do something else
+STEP: Final = 500  # buckets looked at before the loop may do something else
 VALUED: Final = 60  # buckets valued for one answer, the worst statuses first
 FRESH_S: Final = 1.0  # an answer serves whoever asks within that time
 PACKAGES: Final = ("faust-streaming", "aiokafka")
