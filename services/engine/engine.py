@@ -17,6 +17,7 @@ from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
 from services.contracts.views import BucketView
 from services.engine import facts, orders
 from services.engine.audit import Audit
+from services.engine.basis import Bases
 from services.engine.broadcasts import Broadcasts
 from services.engine.census import Census
 from services.engine.certificates import Certificates
@@ -70,6 +71,7 @@ class Engine:
         self._decider = Decider(self._context, self._valuer)
         self._notices = Notices(self._context, self._valuer, self._decider.judge, self._search)
         self._under: dict[BucketKey, None] = {}
+        self.basis = Bases(self._context, self._valuer).of
         self.overlooked = Audit(self._context, self._valuer, self._under, self._decider.judge.breaches).overlooked
         self.census = Census()
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from services.adapters.ports import Clock, Meter
@@ -14,6 +14,7 @@ from services.liquidator.dispatch import Alarms
 from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
 from services.liquidator.guard import Evidence, Guard
+from services.liquidator.second_opinion import SecondOpinion
 from services.liquidator.shard import Reason, Shard
 from services.liquidator.throttle import Caps, Place, Throttle
 
@@ -26,12 +27,13 @@ class Brakes:
     """Between the decisions and the outbox."""
 
     def __init__(
-        self, caps: Caps, guard: Guard, alarm_after_ms: int, *, engine: EnginePort, gates: Gates,
+        self, caps: Caps, guard: Guard, opinion: SecondOpinion, alarm_after_ms: int, *, engine: EnginePort, gates: Gates,
         carry_out: Callable[[list[Effect]], None], claim: Callable[[Shard], None], alarms: Alarms, meter: Meter, clock: Clock,
     ) -> None:  # fmt: skip
         self.throttle = Throttle(caps, clock)
         self.halted: dict[int, Evidence] = {}  # by partition; it outlives the shard's stay at this worker
         self._guard = guard
+        self._opinion = opinion
         self._alarm_after_s = alarm_after_ms / 1000
         self._engine = engine
         self._gates = gates
@@ -42,11 +44,14 @@ class Brakes:
         self._clock = clock
         self._looked: dict[int, float] = {}
 
-    def may_go(self, shard: Shard, order: Order) -> bool:
-        """Whether a decided order leaves now. One that does not is decided again: with room, or when the halt is cleared."""
+    def may_go(self, shard: Shard, order: Order, *, is_fresh: bool) -> bool:
+        """Whether a decided order leaves now. One that does not is decided again: with room, or when the halt is cleared.
+
+        `is_fresh`: nothing was folded since it was decided.
+        """
         if shard.partition in self.halted:
             return False
-        evidence = self._guard.evidence(order)
+        evidence = self._guard.evidence(order) or (self._disagreement(order) if is_fresh else None)
         if evidence is not None:
             self.halt(shard, evidence)
             return False
@@ -76,8 +81,18 @@ class Brakes:
         """The engine forgot the shard."""
         self.throttle.forget(partition)
 
-    def read(self, records: Iterable[Record], shards: dict[int, Shard]) -> None:
+    def _disagreement(self, order: Order) -> Evidence | None:
+        """What the reference says otherwise, if it is asked about this one."""
+        if not self._opinion.is_due() or (basis := self._engine.basis(order)) is None:
+            return None
+        detail = self._opinion.differs(order, basis)
+        if detail is None:
+            return None
+        return Evidence("reference_differs", detail, order.account, order.bucket, order.instrument)
+
+    def read(self, records: Sequence[Record], shards: dict[int, Shard]) -> None:
         """Controls that clear a halt. What was decided while it stood is unknown to the log: claim, and decide from the level."""
+        self._opinion.read(records)
         if not self.halted:
             return
         for record in records:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from services.adapters.ports import Clock, Headers, Logger, Meter, Outgoing
 from services.adapters.rate_limit import RateLimit
@@ -51,6 +51,11 @@ class Arrival:
     at: float
     traceparents: Mapping[int, bytes] = field(default_factory=dict)  # by offset, of those that carried one
 
+    def ends_with(self, cause: Cause) -> bool:
+        """Whether nothing was folded after the record that made an effect due."""
+        last = self.records[-1]
+        return (last.topic, last.partition, last.offset) == (cause.topic, cause.partition, cause.offset)
+
     def caused_ms(self, topic: str, offset: int) -> int | None:
         """Broker time of one of them."""
         return next((r.timestamp_ms for r in self.records if r.offset == offset and r.topic == topic), None)
@@ -70,6 +75,16 @@ class Alarms:
         held = self._limit.admit(name, self._clock.monotonic())
         if held is not None:
             self._log.error("alarm", name=name, held_back=held, **fields)
+
+
+class MayGo(Protocol):
+    """Whether an order leaves now; `is_fresh`: nothing was folded since it was decided."""
+
+    def __call__(self, shard: Shard, order: Order, /, *, is_fresh: bool) -> bool: ...
+
+
+def _everything(_shard: Shard, _order: Order, *, is_fresh: bool) -> bool:  # noqa: ARG001  # the protocol's
+    return True
 
 
 class Dispatch:
@@ -94,7 +109,7 @@ class Dispatch:
         self._meter = meter
         self._alarms = alarms
         self._number = 0
-        self.may_go: Callable[[Shard, Order], bool] = lambda *_: True  # what is kept back here is decided again
+        self.may_go: MayGo = _everything  # what is kept back here is decided again
         self._handlers: dict[type, Callable[..., None]] = {
             Emit: self._emit,
             DeadLetter: self._dead_letter,
@@ -129,7 +144,7 @@ class Dispatch:
         outgoing = self._outgoing(effect.topic, effect.partition, effect.key, encode(message))
         if isinstance(message, Order):
             assert shard is not None, "an order of a shard that is not ours"
-            if not self.may_go(shard, message):
+            if not self.may_go(shard, message, is_fresh=arrival is None or arrival.ends_with(effect.cause)):
                 return
             cause = self._arrived(effect.cause, arrival)
             now_ms = self._clock.now_ms()

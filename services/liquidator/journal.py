@@ -26,6 +26,7 @@ from services.contracts.journal import (
 )
 from services.contracts.messages import Order
 from services.contracts.records import Record
+from services.engine.basis import Basis
 from services.engine.effects import Effect
 from services.engine.settings import Settings
 from services.liquidator.engine_port import EnginePort
@@ -97,6 +98,9 @@ class JournalledEngine:
         self._note(Again(list(places)))
         self._flush(None)  # many places are long: they share no record
         return self._engine.decide_again(places)
+
+    def basis(self, order: Order) -> Basis | None:
+        return self._engine.basis(order)
 
     def overlooked(self, accounts: int) -> list[tuple[int, str, str]]:
         return self._engine.overlooked(accounts)

@@ -392,7 +392,7 @@ class FakeEngine:
                 del self.issued[account]
         return self.decide()
 
-    def basis(self, account_name: str, bucket_name: str) -> None:
+    def basis(self, order: Order) -> None:
         """It keeps no ledger: no second opinion."""
 
     def overlooked(self, accounts: int) -> list[tuple[int, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ from services.contracts.codec import encode
 from services.contracts.messages import Control, Order
 from services.contracts.records import Record
 from services.liquidator.guard import Evidence, Guard
+from services.liquidator.second_opinion import SecondOpinion
 from services.liquidator.shard import Reason
 from tests.unit.liquidator.fakes import World, an_order, breathe
 
@@ -140,6 +141,34 @@ async def test_what_the_index_overlooked_halts_its_shard() -> None:
     await world.run(0.3)
     assert (world.worker.shards[0].reasons, world.worker.shards[1].reasons) == (set(), {Reason.MALFUNCTION})
     assert world.meter.alarms == ["certificate_violated"]
+
+
+class Contradicts:
+    """A second opinion that differs on every order it is asked about."""
+
+    def is_due(self) -> bool:
+        return True
+
+    def differs(self, order: Order, basis: object) -> str:
+        return f"{order.account}: {basis}"
+
+
+async def test_a_reference_that_differs_halts_the_shard() -> None:
+    world = await World().live(0)
+    world.worker.brakes._opinion = cast("SecondOpinion", Contradicts())
+    world.engine.basis = cast("Any", lambda _: "another ledger")  # type: ignore[method-assign]  # the fake keeps none
+    world.engine.under["a"] = 0
+    world.fill("x")
+    await world.run(0.3)
+    assert world.meter.alarms == ["reference_differs"]
+    assert world.worker.shards[0].reasons == {Reason.MALFUNCTION}
+    assert world.broker.valid_orders(0) == []
+
+
+def test_one_of_so_many_orders_is_looked_at() -> None:
+    opinion, none = SecondOpinion(3), SecondOpinion(0)
+    assert [opinion.is_due() for _ in range(7)] == [False, False, True, False, False, True, False]
+    assert not any(none.is_due() for _ in range(9))
 
 
 async def test_orders_that_wait_in_the_outbox_do_not_leave_after_the_evidence() -> None:
