@@ -9,14 +9,17 @@ from services.cli.output import ExitCode, flush_json, stop, write_json
 if TYPE_CHECKING:
     from services.top.workers import Seen
 
-DEFAULT_URL = "http://127.0.0.1:9464"
+PORT_VARIABLE = "RINGFENCE_HTTP__PORT"  # of the configuration; set where a worker runs in a container
+DEFAULT_PORT = "9464"
 
 
 def top(
     url: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL", help=f"A worker's listener; repeat for several. Default: {DEFAULT_URL}", show_default=False
+            metavar="URL",
+            help="A worker's listener; repeat for several. Default: the worker on this machine.",
+            show_default=False,
         ),
     ] = None,
     once: Annotated[
@@ -38,7 +41,7 @@ def top(
     from services.top.workers import Workers, status_url
 
     try:
-        urls = [status_url(each) for each in url or [DEFAULT_URL]]
+        urls = [status_url(each) for each in url or [default_url()]]
     except ValueError as error:
         stop(str(error), ExitCode.WRONG_USE)
     workers = Workers(urls, time.monotonic)
@@ -58,6 +61,13 @@ def top(
 
         show(screen_of(workers.seen, time.monotonic()), Console(soft_wrap=not sys.stdout.isatty()))
     raise typer.Exit(int(verdict(workers.seen)))
+
+
+def default_url() -> str:
+    """Where a worker on this machine, or in this container, listens."""
+    import os
+
+    return f"http://127.0.0.1:{os.environ.get(PORT_VARIABLE, DEFAULT_PORT)}"
 
 
 def verdict(seen: "list[Seen]") -> ExitCode:

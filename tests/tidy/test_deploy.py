@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import tomllib
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,13 @@ def test_our_settings_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert config.kafka.bootstrap == "kafka:9092"
     assert config.redis.password_file == Path("/run/secrets/redis-password")
     assert config.http.port == 8080
+
+
+def test_image_chart_and_package_have_one_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((ROOT / "deploy" / "helm" / "ringfence" / "Chart.yaml").read_text())
+    assert chart["appVersion"] == version
+    assert f"ARG VERSION={version}\n" in DOCKERFILE
 
 
 def test_base_images_are_pinned() -> None:

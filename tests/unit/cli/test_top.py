@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.main import app
+from services.cli.top import default_url
+from services.liquidator.config import HttpSection
 from tests.unit.top.statuses import a_status, telling
 
 RUNNER = CliRunner()
@@ -51,6 +53,18 @@ def test_nobody_there_is_unreachable() -> None:
     result = RUNNER.invoke(app, ["top", "--once", "--url", url])
     assert result.exit_code == 3
     assert "connection refused" in result.stdout
+
+
+def test_without_an_address_it_asks_the_worker_of_the_same_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    with telling(a_status()) as told:
+        monkeypatch.setenv("RINGFENCE_HTTP__PORT", told.url.split(":")[2].split("/")[0])
+        assert RUNNER.invoke(app, ["top", "--once"]).exit_code == 0
+    assert told.asked == ["/statusz"]
+
+
+def test_the_default_is_the_port_that_workers_have_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RINGFENCE_HTTP__PORT", raising=False)
+    assert default_url() == f"http://127.0.0.1:{HttpSection().port}"
 
 
 @pytest.mark.parametrize("arguments", [["--url", "file:///etc/passwd"], ["--interval", "0"]])
