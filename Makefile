@@ -40,6 +40,9 @@ bench: $(STAMP) ## all benchmarks, JSON Lines on standard output
 modelcheck: $(STAMP) ## every interleaving of the order protocol and of the flush, up to the full bound; about ten minutes
 	@$(BIN)/python -m tests.modelcheck
 
+simulate: $(STAMP) ## SEEDS=n histories full of faults, simulated; CAMPAIGN=1 goes on until stopped, ARGS="--seed 7 --verbose" shows one
+	@$(BIN)/python -m tests.simulation --processes 2 $(if $(CAMPAIGN),--campaign,--seeds $(or $(SEEDS),1000)) $(ARGS)
+
 schemas: $(STAMP) ## write the JSON Schemas from the message types
 	@$(BIN)/ringfence schemas write $(ARGS)
 
@@ -63,4 +66,4 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 		touch $@'
 
-.PHONY: help demo test setup lint format bench schemas lock clean modelcheck
+.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck

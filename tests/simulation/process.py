@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOP_GAP_MS = 500
+MALFUNCTIONS = {"order_exceeds_position", "order_not_justified", "attempts_without_effect", "reference_differs", "certificate_violated"}
 OLD_S = 1.0  # an account record that waits unread for so long shuts the gate, whatever the fetches do
 
 
@@ -41,7 +42,12 @@ class Silent:
     def info(self, event: str, **fields: object) -> None:
         self._world.trace(self._name, event, fields)
 
-    warning = error = info
+    warning = info
+
+    def error(self, event: str, **fields: object) -> None:
+        self.info(event, **fields)
+        if fields.get("name") in MALFUNCTIONS:
+            self._world.violated(Violation(f"{self._name} halts itself: {fields}"))
 
     def alarm(self, name: str) -> None:
         self._world.alarms[name] += 1
