@@ -23,8 +23,8 @@ EVERYTHING = (
     *NEEDED, "secrets.name=ringfence", "secrets.kafkaPassword=kafka-password", "secrets.kafkaCa=ca.crt", "topics.create=true",
     "serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboards.enabled=true", "keda.enabled=true", "shadow=true",
 )  # fmt: skip
-# The oldest release that the chart says it runs on and of which the schemas are there, and the newest.
-RELEASES = ("1.31.0", "1.37.0")
+# The oldest release that the chart says it runs on, and the newest of which the schemas are there.
+RELEASES = ("1.27.0", "1.37.0")
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
 SECRETS = "/run/secrets/ringfence"
 
