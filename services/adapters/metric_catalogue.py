@@ -23,7 +23,9 @@ WORKER_ALARMS: Final = (
     "orders_throttled",
     "order_exceeds_position",
     "order_not_justified",
-    "attempts_without_effect", "certificate_violated", "reference_differs",
+    "attempts_without_effect",
+    "certificate_violated",
+    "reference_differs",
     "clock_stepped",
 )  # beside those of the engine
 WORKER_EVENTS: Final = (
