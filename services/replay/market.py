@@ -4,7 +4,9 @@ from fractions import Fraction
 
 from msgspec import Struct
 
+from services.contracts.codec import decode
 from services.contracts.messages import Account, Collateral, Instrument, Message, Price
+from services.contracts.records import Record
 
 
 class Fees(Struct, frozen=True):
@@ -22,12 +24,16 @@ class Market:
         self._collateral: dict[str, Collateral] = {}
         self._valued_in: dict[str, str] = {}
         self._marks: dict[str, str] = {}
+        # By instrument its newest accepted tick: decoded when its mark is asked for.
+        self._unread: dict[bytes, bytes] = {}
+        self._named: dict[bytes, bytes] = {}
 
     def saw(self, message: Message) -> str | None:
         """Folds a record in; answers the instrument when it brought that a mark."""
         match message:
             case Price(instrument=instrument, mark_price=str(mark)):
                 self._marks[instrument] = mark
+                self._unread.pop(instrument.encode(), None)
                 return instrument
             case Instrument():
                 self._instruments[message.instrument] = message
@@ -37,7 +43,23 @@ class Market:
                 self._valued_in[message.account] = message.valuation_asset
         return None
 
+    def passed(self, record: Record) -> bool:
+        """Keeps an accepted price for later. False where only decoding tells what it is of, or whether it brings a mark."""
+        key, value = record.key, record.value
+        if key is None:
+            return False
+        named = self._named.get(key)
+        if named is None:
+            named = self._named[key] = b'"instrument":"' + key + b'"'
+        if named not in value or b'"mark_price":"' not in value:
+            return False
+        self._unread[key] = value
+        return True
+
     def mark(self, instrument: str) -> Fraction | None:
+        unread = self._unread.pop(instrument.encode(), None)
+        if unread is not None and isinstance(price := decode("prices", unread), Price):
+            self.saw(price)
         text = self._marks.get(instrument)
         return None if text is None else Fraction(text)
 

@@ -13,6 +13,7 @@ from msgspec import structs
 from services.contracts.answers import answer_to
 from services.contracts.decimals import ONE, to_text
 from services.contracts.messages import ExecType, Fill, Message, Order, OrderEvent, OrderStatus, Transfer
+from services.contracts.records import Record
 from services.replay.choices import Matching
 from services.replay.market import Market
 
@@ -53,6 +54,12 @@ class Matcher:
             return []
         waiting = list(self._by_instrument.get(instrument, {}).values())
         return [answer for entry in waiting for answer in self._at_mark(entry, now_ms)]
+
+    def passed(self, record: Record) -> bool:
+        """Takes in an accepted price that no order waits for, without decoding it; False: it is for `saw`."""
+        if self._by_bucket and self._by_instrument.get((record.key or b"").decode(errors="replace")):
+            return False
+        return self._market.passed(record)
 
     def ordered(self, order: Order, now_ms: int) -> list[Answer]:
         """The answers that an order brings at once. One that was executed is answered with what became of it."""

@@ -73,6 +73,7 @@ class Runner:
         others' orders.
         """
         engine, next_offset, answers = self._engine, self._next_offset, self._matching.is_synthetic
+        passed = self._matcher.passed
         for record in records:
             topic, time_ms = record.topic, record.timestamp_ms
             if topic not in PLAIN_TOPICS and not self._is_input(record):
@@ -85,7 +86,7 @@ class Runner:
             self.now_ms = max(self.now_ms, time_ms)
             effects = engine.apply(record)
             next_offset[topic, record.partition] = record.offset + 1
-            if effects or (answers and topic in MATCHED_TOPICS):
+            if effects or (answers and topic in MATCHED_TOPICS and not (topic == "prices" and passed(record))):
                 yield from effects
                 yield from self._feed(deque(self._what_follows(record, effects)))
 
