@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
-from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -31,7 +29,7 @@ from services.adapters.tracing import NoTracing, Tracer
 from services.contracts.identifiers import partition_of
 from services.contracts.journal import JOURNAL
 from services.engine.engine import Engine
-from services.engine.settings import Settings
+from services.engine.settings import Settings, settings_id
 from services.liquidator.config import Config, Misconfigured, read_secret
 from services.liquidator.dispatch import DEAD_LETTERS, TopicNames
 from services.liquidator.engine_port import EnginePort
@@ -210,7 +208,13 @@ async def build(config: Config, log: Logger) -> Liquidator:
 
 def written_topics(config: Config) -> list[str]:
     """What a worker writes beside orders and claims."""
-    return ["account-states", "defaults", DEAD_LETTERS, *([JOURNAL] if config.worker.journal else []), *([SNAPSHOTS] if writes_snapshots(config) else [])]
+    return [
+        "account-states",
+        "defaults",
+        DEAD_LETTERS,
+        *([JOURNAL] if config.worker.journal else []),
+        *([SNAPSHOTS] if writes_snapshots(config) else []),
+    ]
 
 
 def writes_snapshots(config: Config) -> bool:
@@ -247,7 +251,8 @@ def worker_settings(config: Config, names: TopicNames, partitions: int) -> Worke
             confirm_ms=config.kafka.request_timeout_ms + config.kafka.session_timeout_ms,
         ),
         names=names, flush_ms=worker.flush_ms, max_account_lag_ms=worker.max_account_lag_ms,
-        conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, snapshot_ms=worker.snapshot_ms, release_ms=worker.release_ms,
+        conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, snapshot_ms=worker.snapshot_ms,
+        max_unstored_rows=worker.max_unstored_rows, release_ms=worker.release_ms,
         caps=caps.of_shard(partitions), max_held_ms=caps.max_held_ms, max_futile_attempts=caps.max_futile_attempts, recompute_every=caps.recompute_every,
     )  # fmt: skip
 
@@ -287,8 +292,3 @@ def tracer(config: Config) -> Tracer:
     except ImportError as error:
         raise Misconfigured(f"tracing.enabled needs OpenTelemetry: pip install 'ringfence[otel]' ({error})") from error
     return exporting(config.worker.instance, config.tracing.endpoint)
-
-
-def settings_id(settings: Settings) -> str:
-    """Names a set of engine parameters; stored beside the rows so that people see under which they were decided."""
-    return blake2b(msgspec.json.encode(settings, order="sorted"), digest_size=8).hexdigest()

@@ -200,6 +200,7 @@ class WorkerSection(Section):
     presets: Path | None = None  # folder of portfolio presets; None: those that the package brings
     journal: bool = True  # write down what was read and when, so that a replay computes exactly the same
     flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
+    max_unstored_rows: Annotated[int, Field(ge=1_000)] = 200_000  # of a shard: while Redis is away decisions go on up to here
     snapshot_ms: Annotated[int, Field(ge=0)] = 300_000  # how often a shard is copied to the topic `snapshots`; 0: never
     from_cut_topics: bool = False  # a shard that was never stored may start where retention cut its topics: openings hold the rest
     # No longer than the engine waits for the other topics (engine.account_settle_ms): an unread transfer must not look like a loss.

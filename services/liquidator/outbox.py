@@ -18,6 +18,7 @@ from services.adapters.ports import Clock, Logger, Outgoing, Producer, Unreachab
 
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 2.0
+MOST_WAITING: Final = 50_000  # items; whoever produces more of them waits
 
 
 class Kind(Enum):
@@ -58,6 +59,8 @@ class Outbox:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._room = asyncio.Event()
+        self._room.set()
         self._broken: BaseException | None = None
         self.may_send: Callable[[Item], bool] = lambda _: True
         self.on_acked: Callable[[Item, int], None] = lambda *_: None
@@ -77,7 +80,18 @@ class Outbox:
         """Send after everything that was put before."""
         self._queue.append(item)
         self._idle.clear()
+        if self.waiting >= MOST_WAITING:
+            self._room.clear()
         self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Items that are not acknowledged."""
+        return len(self._queue) + len(self._in_flight)
+
+    async def room(self) -> None:
+        """Wait while so much is unacknowledged that nothing more should be read that could add to it."""
+        await self._room.wait()
 
     async def connect(self) -> None:
         """Start the first producer.
@@ -141,6 +155,8 @@ class Outbox:
         self._note_idle()
 
     def _note_idle(self) -> None:
+        if self.waiting < MOST_WAITING // 2:
+            self._room.set()
         if not self._queue and not self._in_flight:
             self._idle.set()
 

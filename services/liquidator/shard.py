@@ -23,6 +23,7 @@ class Reason(StrEnum):
     FENCED = "fenced"  # somebody else claimed, or stored with a newer epoch
     ACCOUNT_LAG = "account_lag"  # account records wait unread for too long
     LOOP_GAP = "loop_gap"  # we stood still; the account topics are read to their ends first
+    STORE_BEHIND = "store_behind"  # more rows wait to be stored than a restart could make up for in time
     CLOCK = "clock"  # the wall clock stepped, and no record says yet what the time is
     REVOKED = "revoked"  # the group is rebalancing, or we are stopping
     MALFUNCTION = "malfunction"  # an order was decided that no correct monitor decides; a person has to clear it

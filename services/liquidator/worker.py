@@ -49,6 +49,7 @@ class WorkerSettings:
     max_account_lag_ms: int = 200
     conflate_after_ms: int = 250
     loop_gap_ms: int = 500
+    max_unstored_rows: int = 200_000  # of one shard; with more the gate shuts until they are stored
     snapshot_ms: int = 300_000  # a copy of each shard for the topic `snapshots`
     stuck_ms: int = 5_000  # account records that wait for so long without one being read are asked for again
     caps: Caps = field(default_factory=Caps)  # of one shard
@@ -238,6 +239,8 @@ class Worker:
 
     async def fold(self, batch: Batch) -> None:
         """Fold one batch of an account topic; a batch that leaves a hole is asked for again."""
+        if batch.topic != ORDERS:
+            await self._outbox.room()  # claims and orders are read back in any case: without them nothing gets room
         self._beat()
         shard = self.shards.get(batch.partition)
         if shard is None or not shard.loaded or batch.end <= shard.next[batch.topic]:
@@ -400,6 +403,7 @@ class Worker:
             if shard.loaded:
                 self._watch_lag(shard)
                 self._watch_clock(shard)
+                self._watch_store(shard)
                 self._ownership.look_after(shard)
                 self.brakes.tick(shard)
 
@@ -414,6 +418,14 @@ class Worker:
         if self._clock.in_doubt and Reason.CLOCK not in shard.reasons:
             self.alarms.sound("clock_stepped", partition=shard.partition)
         (self._gates.shut if self._clock.in_doubt else self._gates.lift)(shard, Reason.CLOCK)
+
+    def _watch_store(self, shard: Shard) -> None:
+        """Decisions do not need the table; but what it lacks has to be read again after a restart, so that is bounded."""
+        waiting = self._engine.dirty_count(shard.partition) + (len(shard.pending.rows) if shard.pending else 0)
+        if waiting > self._settings.max_unstored_rows:
+            self._gates.shut(shard, Reason.STORE_BEHIND)
+        elif waiting <= self._settings.max_unstored_rows // 2:
+            self._gates.lift(shard, Reason.STORE_BEHIND)
 
     def _watch_lag(self, shard: Shard) -> None:
         """Shut the gate while an account record waits for too long, or the broker is silent about whether one does."""

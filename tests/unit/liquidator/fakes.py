@@ -466,7 +466,7 @@ class World:
 
     def __init__(
         self, *, clock: FakeClock | None = None, broker: FakeBroker | None = None, table: FakeTable | None = None,
-        instance: str = "w-1", shadow: bool = False, from_cut_topics: bool = False, caps: Caps | None = None,
+        instance: str = "w-1", shadow: bool = False, from_cut_topics: bool = False, max_unstored_rows: int = 1_000, caps: Caps | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.broker = broker or FakeBroker(self.clock)
@@ -480,7 +480,8 @@ class World:
         nonces = iter(range(1_000_000))
         self.worker = Worker(
             WorkerSettings(
-                ownership=OwnershipSettings(instance=instance, from_cut_topics=from_cut_topics), names=names, caps=caps or Caps()
+                ownership=OwnershipSettings(instance=instance, from_cut_topics=from_cut_topics), names=names, caps=caps or Caps(),
+                max_unstored_rows=max_unstored_rows,
             ),
             engine=self.engine, table=self.table, outbox=self.outbox, clock=self.clock, meter=self.meter, log=NullLog(),
             new_nonce=lambda: f"{instance}-{next(nonces)}", fail=self.failures.append,
