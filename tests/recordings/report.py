@@ -24,6 +24,7 @@ import orjson
 
 from services.adapters.presets import load_presets
 from services.adapters.recordings import read_file
+from services.contracts.codec import decode
 from services.contracts.decimals import ONE, parse
 from services.contracts.messages import Order
 from services.contracts.records import Record
@@ -183,6 +184,11 @@ def thin_prints(ticks: Sequence[Tick]) -> set[int]:
     return found
 
 
+def _account_of(record: Record) -> str | None:
+    account: str | None = getattr(decode(record.topic, record.value), "account", None)
+    return account
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recording", help=f"one of {', '.join(RECORDINGS)}, or a file")
@@ -191,6 +197,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     about = "only what was received from then on and before then, milliseconds since 1970"
     parser.add_argument("--window", type=int, nargs=2, metavar=("FROM_MS", "TO_MS"), help=about)
+    parser.add_argument(
+        "--only", nargs="+", metavar="ACCOUNT", help="of those made only these accounts, for a closer look"
+    )
     arguments = parser.parse_args()
     try:
         recipe = RECORDINGS.get(arguments.recording)
@@ -200,6 +209,8 @@ def main() -> int:
     except Missing as missing:
         print(missing, file=sys.stderr)
         return 0
+    if arguments.only:
+        records = [record for record in records if _account_of(record) in {None, *arguments.only}]
     for row in report(arguments.recording, records):
         print(orjson.dumps(row).decode())
     return 0
