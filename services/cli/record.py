@@ -83,7 +83,7 @@ def _request(
     config: "Config", limits: "Limits", *, out: Path, topics: str | None, start: str, end: str | None, snapshot: bool
 ) -> "Request":
     from services.adapters.kafka_range import EARLIEST, LATEST, NOW
-    from services.liquidator.build import settings_id
+    from services.engine.settings import settings_id
     from services.recorder.record import Request
 
     return Request(

@@ -63,7 +63,14 @@ def source_of_plan(path: str, plan: "Plan", *, remark: str | None = None) -> "So
     """What the report says about the recording and how it was replayed; `plan.matching` must be chosen."""
     from services.report.page import source_of
 
-    return source_of(path, matching=plan.matching and plan.matching.value, engine=plan.engine.value, remark=remark)
+    manifest = plan.recording.manifest
+    details = {}
+    if manifest is not None:
+        details["recorded from"] = f"cluster {manifest.cluster}, prefix {manifest.prefix!r}"
+        if manifest.settings is not None:
+            details["engine settings of the recorded worker"] = manifest.settings
+    matching = None if plan.matching is None else plan.matching.value
+    return source_of(path, matching=matching, engine=plan.engine.value, remark=remark, details=details)
 
 
 def variants_of(

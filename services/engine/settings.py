@@ -1,8 +1,10 @@
 """What an operator may tune in the engine. Rates are e18 integers, durations milliseconds of event time."""
 
+from hashlib import blake2b
 from itertools import product
 from typing import Final, Literal, get_args
 
+import msgspec
 from msgspec import Struct
 
 from services.contracts.decimals import ONE
@@ -84,3 +86,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 def _chosen(own: int | None, default: int) -> int:
     return default if own is None else own
+
+
+def settings_id(settings: Settings) -> str:
+    """Names a set of parameters, so that people see under which something was decided."""
+    return blake2b(msgspec.json.encode(settings, order="sorted"), digest_size=8).hexdigest()

@@ -24,7 +24,8 @@ from services.report.orders import Orders
 from services.report.quality import Quality
 from services.report.statuses import Rungs
 
-DRAWN: Final = 24  # equity paths that are drawn together; others only with their account
+DRAWN: Final = 24  # equity paths that may be drawn together; others only with their account,
+TOLD: Final = 400  # so many of them
 SAMPLED: Final = 4  # bins between two looks at the paths of buckets that the engine had no reason to review
 SAMPLED_LEVEL: Final = 8  # no looks while bins are finer than 2^8 ms
 BEYOND_MS: Final = 600_000  # how far a record of a client may run ahead of the broker's clock of prices
@@ -94,7 +95,7 @@ class Collector:
         """Everything that was gathered, as plain JSON values."""
         worst = self._equities.worst()
         told = self._stories.payload(self._view)
-        of_stories = [key for key in worst if told["stories"].get(key[0], {}).get("is_hit")]
+        of_stories = [key for key in worst[DRAWN:] if told["stories"].get(key[0], {}).get("is_hit")][:TOLD]
         return {
             "recording": {
                 "content": self._content.hexdigest(),
@@ -108,9 +109,7 @@ class Collector:
             "equities": {
                 "worst": self._equities.rows(),
                 "drawn": ["|".join(key) for key in worst[:DRAWN]],
-                "paths": self._equities.paths(
-                    [*worst[:DRAWN], *(key for key in of_stories if key not in worst[:DRAWN])]
-                ),
+                "paths": self._equities.paths([*worst[:DRAWN], *of_stories]),
             },
             "delays": self._delays.payload(),
             "guards": self._guards.payload(),

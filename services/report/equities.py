@@ -11,7 +11,6 @@ Key = tuple[str, str]  # account, bucket
 FOLLOWED: Final = 8_192  # paths kept at most,
 CELLS: Final = 500_000  # and points of all paths together: beyond either, the better half of the paths is given up
 SAMPLED: Final = 1_024  # paths that are looked at between reviews, the worst of them
-TOLD: Final = 256  # paths that may come into the page
 WORST: Final = 60  # in the table of the worst
 
 
@@ -73,7 +72,7 @@ class Equities:
 
     def worst(self) -> list[Key]:
         """Buckets from the worst on: those below zero, then those with orders, by what was left of their highest equity."""
-        return sorted(self._paths, key=self._badness)[:TOLD]
+        return sorted(self._paths, key=self._badness)
 
     def paths(self, keys: list[Key]) -> dict[str, Any]:
         """Bins and the lowest equity of each, by `account|bucket`."""

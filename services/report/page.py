@@ -8,7 +8,7 @@ import base64
 import os
 import tempfile
 from collections.abc import Iterable
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
+from services.engine.settings import Settings, settings_id
 from services.report.verdict import verdict
 
 SCRIPTS: Final = ("uPlot.iife.min.js", "format.js", "charts.js", "tables.js", "account.js", "page.js")
@@ -39,6 +40,7 @@ class Source(Struct, frozen=True, kw_only=True):
     matching: str | None = None
     engine: str | None = None
     remark: str | None = None  # a sentence about this recording, told under the verdict
+    details: dict[str, str] = {}  # what else is known of it, by name
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -56,28 +58,29 @@ class Variant(Struct, frozen=True, kw_only=True):
 
 
 def source_of(
-    path: str, *, matching: str | None = None, engine: str | None = None, remark: str | None = None
+    path: str,
+    *,
+    matching: str | None = None,
+    engine: str | None = None,
+    remark: str | None = None,
+    details: dict[str, str] | None = None,
 ) -> Source:
     """The identity of a recording at `path`; of standard input and of folders the content hash of the records alone says it."""
     file = Path(path)
-    if path == "-" or not file.is_file():
-        name = "standard input" if path == "-" else file.name
-        return Source(name=name, matching=matching, engine=engine, remark=remark)
-    with file.open("rb") as stream:
-        digest = _digest(iter(lambda: stream.read(1 << 20), b""))
+    is_file = path != "-" and file.is_file()
+    digest = None
+    if is_file:
+        with file.open("rb") as stream:
+            digest = _digest(iter(lambda: stream.read(1 << 20), b""))
     return Source(
-        name=file.name, size=file.stat().st_size, sha256=digest, matching=matching, engine=engine, remark=remark
-    )
+        name="standard input" if path == "-" else file.name, size=file.stat().st_size if is_file else None, sha256=digest,
+        matching=matching, engine=engine, remark=remark, details=details or {},
+    )  # fmt: skip
 
 
-def settings_id(settings: Struct) -> str:
-    """A short name of exactly these settings: BLAKE2b-64 over their fields in order."""
-    return blake2b(msgspec.json.encode(settings), digest_size=8).hexdigest()
-
-
-def changed_settings(settings: Struct) -> dict[str, str]:
+def changed_settings(settings: Settings) -> dict[str, str]:
     """What differs from the defaults."""
-    default = type(settings)()
+    default = Settings()
     fields = ((name, getattr(settings, name)) for name in settings.__struct_fields__)
     return {name: str(msgspec.to_builtins(value)) for name, value in fields if value != getattr(default, name)}
 
@@ -86,7 +89,7 @@ def render(
     payload: dict[str, Any],
     *,
     source: Source,
-    settings: Struct,
+    settings: Settings,
     summary: dict[str, Any],
     variants: Iterable[Variant] = (),
 ) -> str:

@@ -109,6 +109,17 @@ def test_it_opens_without_a_word_and_without_a_request(page: Page, report: Path)
         assert HOSTILE in guards.locator("tbody").inner_text(), words
 
 
+@pytest.mark.parametrize("tape", [Tape(), Tape().account().deposit("1"), Tape().mark("0.000000000000000001", "X")])
+def test_a_recording_of_almost_nothing_is_a_page_too(chromium: Any, tape: Tape, tmp_path: Path) -> None:
+    run("replay", tape, "--report", str(tmp_path / "report.html"), folder=tmp_path)
+    page = Page(chromium, tmp_path / "report.html")
+    assert page.said == []
+    assert "No order was needed" in page.tab.locator("h1").inner_text()
+    page.tab.evaluate("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
+    assert page.said == []
+    page.tab.close()
+
+
 @pytest.mark.parametrize("chart", ["prices", "cascade", "statuses", "equity", "delays", "guards", "account-equity"])
 def test_charts_are_drawn(page: Page, chart: str) -> None:
     assert page.ink(chart) > 2_000

@@ -63,7 +63,8 @@
     const cut = orders.rows.length < orders.total ? ` The table holds ${RF.count(orders.rows.length)} of them: the earliest, and the first of each bucket.` : "";
     const compared = recorded === null ? "The recording holds no orders of its own to compare with."
       : `The recording holds ${RF.plural(recorded.total, "order")}: ${RF.count(recorded.same)} with the same id, ${RF.count(recorded.missing)} not decided in this replay, ${RF.count(recorded.extra)} only in this replay.`;
-    document.getElementById("orders-note").textContent = `${RF.plural(orders.total, "order")}.${cut} ${compared} A + opens the evidence.`;
+    document.getElementById("orders-note").textContent = `${RF.plural(orders.total, "order")}.${cut} ${compared}`;
+    document.getElementById("orders-note").append(RF.el("span", { class: "screen" }, " A + opens the evidence."));
     RF.table(document.getElementById("orders-table"), { name: "orders", rows: orders.rows, columns: columns(true), filters, text, detail, empty: "No order was decided." });
   };
 

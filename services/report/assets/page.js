@@ -23,8 +23,8 @@
   const repaint = (width) => { paint(); RF.redraw(width); };
   byId("theme").addEventListener("click", () => { asked = isDark() ? "light" : "dark"; repaint(); });
   system.addEventListener("change", () => repaint());
-  addEventListener("beforeprint", () => { RF.printing = true; repaint(690); (RF.tables || []).forEach((draw) => draw()); });
-  addEventListener("afterprint", () => { RF.printing = false; repaint(); (RF.tables || []).forEach((draw) => draw()); });
+  addEventListener("beforeprint", () => { RF.printing = true; repaint(690); document.querySelector(".identity").open = true; RF.tables.forEach((table) => table.draw()); });
+  addEventListener("afterprint", () => { RF.printing = false; repaint(); RF.tables.forEach((table) => table.draw()); });
 
   // -- what each chart shows ---------------------------------------------------------------------------------------
   const priceData = () => {
@@ -117,7 +117,7 @@
       data: [RF.times, ...data],
       series: [RF.clock, ...known.map((name) => line(kinds[name][0], RF.css(kinds[name][1]), { dash: kinds[name][2], spanGaps: false, paths: name === "feed" ? undefined : () => null, points: { show: name !== "feed", size: 4, fill: RF.css(kinds[name][1]) }, value: (plot, value) => RF.duration(value) }))],
       scales: { y: { distr: 3, range: (plot, low, high) => [1, Math.max(10, (high || 10) * 1.5)] } },
-      axes: [RF.yAxis({ splits: (plot, at, low, high) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => 10 ** power).filter((split) => split <= high * 1.001), values: (plot, splits) => splits.map(RF.duration) })],
+      axes: [RF.yAxis({ splits: (plot, at, low, high) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => 10 ** power).filter((split) => split <= high * 1.001), values: (plot, splits) => splits.map((split) => (split === null ? "" : RF.duration(split))) })],
     };
   };
   const slowNote = () => known.map((name) => { const each = delays[name].figures; return `${kinds[name][0]}: half within ${RF.duration(each.p50)}, 99 % within ${RF.duration(each.p99)}, all within ${RF.duration(each.max)}`; }).join(". ")
@@ -220,6 +220,7 @@
   document.querySelectorAll("[data-amount]").forEach((each) => { each.textContent = RF.brief(each.dataset.amount); each.title = each.dataset.amount; });
   paint();
 
+  RF.tables = RF.tables || [];
   const settled = () => (chosen() && chosen().settlement_asset) || "the settlement asset";
   const byInstrument = [
     RF.chart(charts, { id: "prices", title: "Mark and index", height: 260, make: prices,

@@ -68,7 +68,6 @@ RF.table = (parent, { name, rows, columns, filters = [], text, detail, perPage =
     RF.el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, RF.el("table", { class: "data" },
       RF.el("thead", {}, RF.el("tr", {}, detail ? RF.el("th", { scope: "col" }, RF.el("span", {}, "")) : null, heads)), body)), pager);
   draw();
-  RF.tables = RF.tables || [];
-  RF.tables.push(draw);
+  RF.tables = [...(RF.tables || []).filter((each) => each.parent.isConnected && each.parent !== parent), { parent, draw }];
   return { search: (words) => { search.value = words; state.words = words.toLowerCase(); state.page = 0; draw(); } };
 };

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.engine.settings import Settings
+from services.engine.settings import Settings, settings_id
 from services.report.collector import Collector
 from services.report.page import (
     SCRIPTS,
@@ -27,7 +27,6 @@ from services.report.page import (
     embedded,
     render,
     script_text,
-    settings_id,
     source_of,
     write_page,
 )
