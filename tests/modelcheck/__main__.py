@@ -14,11 +14,20 @@ INVARIANTS: Final = (
     "no order id executes twice", "no bucket is liquidated twice", "no more than the position is closed", "no bucket is stuck",
     "stored rows are the fold of the stored offsets", "all rows get stored in the end",
 )  # fmt: skip
-# One after the other: faults of every kind in pairs and threes; all of them at once would not end.
+_PLAIN: Final = orders.Bounds(rollbacks=0, errors=0, resends=0, unfilled=0, stores=0)
+# One after the other: faults of every kind in twos, threes and fours; all of them at once would not end.
 FULL: Final[tuple[orders.Bounds | flush.Bounds, ...]] = (
     *REDUCED,
     orders.Bounds(rollbacks=0, resends=0),
+    orders.Bounds(crashes=0, rollbacks=0, stores=0),
+    _PLAIN._replace(claims=3, crashes=2),
+    _PLAIN._replace(errors=2),
+    _PLAIN._replace(unfilled=2),
+    _PLAIN._replace(rollbacks=1, stores=2),
+    _PLAIN._replace(rollbacks=1, stores=1, unfilled=1),
+    _PLAIN._replace(errors=1, closes=1),
     flush.Bounds(records=3),
+    flush.Bounds(records=2, owners=3),
 )
 
 
