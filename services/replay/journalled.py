@@ -200,7 +200,7 @@ class Recomputed:
         self.sessions = [
             Session(_in_order(name, each), self.log, self.versions, presets) for name, each in journals.items()
         ]
-        self._decided: set[tuple[str, int | None, bytes, bytes]] = set()
+        self._decided: set[tuple[str, bytes, bytes]] = set()
 
     def run(self) -> Iterator[tuple[Session, Effect]]:
         """Every effect of every session.
@@ -228,11 +228,11 @@ class Recomputed:
 
     def not_decided(self) -> list[Record]:
         """What stands in the output topics and that no session decided: after `run`, nothing."""
-        return [r for r in self.log.outputs() if (r.topic, r.partition, r.key or b"", r.value) not in self._decided]
+        return [r for r in self.log.outputs() if (r.topic, r.key or b"", r.value) not in self._decided]
 
     def _note(self, effect: Effect) -> None:
         if isinstance(effect, Emit):
-            self._decided.add((effect.topic, effect.partition, effect.key.encode(), encode(effect.message)))
+            self._decided.add((effect.topic, effect.key.encode(), encode(effect.message)))
 
 
 def _sort_out(records: Iterable[Record], journals: dict[str, list[JournalRecord]]) -> Iterator[Record]:
