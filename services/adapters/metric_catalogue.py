@@ -27,6 +27,7 @@ WORKER_ALARMS: Final = (
     "certificate_violated",
     "reference_differs",
     "clock_stepped",
+    "restored_from_snapshot",
 )  # beside those of the engine
 WORKER_EVENTS: Final = (
     "hole",
@@ -63,7 +64,7 @@ OWN_BOUNDS: Final[Mapping[tuple[str, str], Sequence[str]]] = {
     ("refused_records", "reason"): tuple(str(reason) for reason in Reason),
     ("unchecked_buckets", "reason"): ("dirty", "incomplete", "unknown"),
     ("gate_shut_reason", "reason"): (
-        "recovering", "claim", "fenced", "account_lag", "loop_gap", "clock", "revoked", "malfunction", "refused",
+        "recovering", "claim", "fenced", "account_lag", "loop_gap", "store_behind", "clock", "revoked", "malfunction", "refused",
     ),
 }  # fmt: skip
 
