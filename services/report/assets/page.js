@@ -35,11 +35,13 @@
   const prices = () => {
     const each = chosen();
     if (!each || !(each.mark.bin.length || each.index.bin.length)) return null;
+    // An option's index is the price of something else: it gets an axis of its own.
+    const [mark, index] = [each.mark.last[0], each.index.last[0]], apart = mark > 0 && index > 0 && (index / mark > 3 || mark / index > 3);
     const thin = { width: 0.6, points: { show: false } };
     return {
       data: priceData(),
-      series: [RF.clock, line("highest", RF.css("--mark"), thin), line("lowest", RF.css("--mark"), thin), line("mark", RF.css("--mark")), line("index", RF.css("--index"), { dash: [6, 4], show: each.index.bin.length > 0 })],
-      bands: [{ series: [1, 2], fill: RF.css("--band") }], axes: [RF.yAxis()],
+      series: [RF.clock, line("highest", RF.css("--mark"), thin), line("lowest", RF.css("--mark"), thin), line("mark", RF.css("--mark")), line("index", RF.css("--index"), { dash: [6, 4], show: each.index.bin.length > 0, scale: apart ? "index" : "y" })],
+      bands: [{ series: [1, 2], fill: RF.css("--band") }], axes: [RF.yAxis(), ...(apart ? [RF.yAxis({ scale: "index", side: 1, grid: { show: false } })] : [])],
     };
   };
   const cascade = () => {
