@@ -55,6 +55,12 @@ async def make(venue: Venue, redis_server: RedisServer, tmp_path: Path) -> Async
             await worker.kill()
 
 
+async def started(worker: WorkerProcess) -> WorkerProcess:
+    await worker.start(ready=False)
+    await until(f"{worker.name} is ready", worker.is_ready, timeout_s=60)
+    return worker
+
+
 async def status_of(worker: WorkerProcess) -> WorkerStatus:
     code, text = await worker.get("/statusz")
     assert code == 200, text
@@ -64,7 +70,7 @@ async def status_of(worker: WorkerProcess) -> WorkerStatus:
 async def test_the_status_tells_what_happened(venue: Venue, make: Make) -> None:
     await venue.price(START_PRICE)
     await venue.open_accounts(0, 30)
-    worker = await make("w-1").start()
+    worker = await started(make("w-1"))
     await venue.price(CRASH_PRICE)
 
     async def has_ordered_and_stored() -> bool:
@@ -95,7 +101,7 @@ async def test_the_status_tells_what_happened(venue: Venue, make: Make) -> None:
 
 async def test_a_worker_that_is_told_to_end_is_not_ready_and_ends(venue: Venue, make: Make) -> None:
     await venue.price(START_PRICE)
-    worker = await make("w-1").start()
+    worker = await started(make("w-1"))
     assert worker.process is not None
     assert (await worker.get("/readyz"))[0] == 200
     ended = asyncio.ensure_future(worker.terminate())
@@ -176,7 +182,7 @@ async def test_one_trace_from_a_fill_to_its_order(venue: Venue, make: Make) -> N
     })  # fmt: skip
     await venue.flush()
     with collector() as (endpoint, spans):
-        worker = await make("w-1", f'[tracing]\nenabled = true\nendpoint = "{endpoint}"\n').start()
+        worker = await started(make("w-1", f'[tracing]\nenabled = true\nendpoint = "{endpoint}"\n'))
         await put_traced_fill(venue, account)
         headers = await order_headers(venue, partition_of(account, PARTITIONS))
         assert await worker.terminate() == 0  # hands over what it still has
