@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 import typer
 
+from services.cli.journal_replay import replay_journal
 from services.cli.output import ExitCode, flush_json, note, stop, watched
 from services.cli.pacing import paced, speed_of
 from services.cli.recordings import KafkaConfig, RecordingPath, opened, recorded_settings
@@ -19,6 +20,7 @@ from services.cli.replay_options import (
     Diffed,
     Drops,
     EngineOption,
+    FromJournal,
     MatchingOption,
     OriginalTopics,
     Report,
@@ -64,6 +66,7 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
     matching: MatchingOption = None,
     risk: Risk = False,
     diff: Diffed = False,
+    journal: FromJournal = False,
     account: AccountStory = None,
     until: UntilOrder = None,
     report: Report = None,
@@ -80,14 +83,17 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
 ) -> None:
     """Run a recording through the engine and print every effect, then a summary.
 
-    Exit code 1: a bucket went negative, engines differ, --until was not reached, or --diff found an order that its evidence does not
-    prove or a difference that nothing explains.
+    Exit code 1: a bucket went negative, engines differ, --until was not reached, --diff found an order that its evidence does not
+    prove or a difference that nothing explains, or --journal something that no worker decided.
 
     Example: ringfence replay recording.jsonl --json --set instrument.BTC-PERP.maintenance_margin_rate=0.01
     """  # fmt: skip
     if to is not None:
         told_twice = original_topics and yes_original_topics
         republish(path, to, speed, told_twice=told_twice, config=config, as_json=as_json)
+        return
+    if journal:
+        replay_journal(path, config=config, as_json=as_json)
         return
     from services.replay.lockstep import Differs
     from services.replay.overrides import OverrideError
@@ -128,7 +134,7 @@ class Looks:
         self.as_json, self.reporter, self.said_no = as_json, reporter, False
         self.diff: Diff | None = None
         if diff:
-            self.diff = Diff(plan.recording.records(), plan.settings, load_presets())
+            self.diff = Diff(plan.recording.records(), plan.settings, load_presets(), plan.recording.start())
             plan = structs.replace(plan, settings=self.diff.settings)
         self.story: Story | None = (
             None if account is None else Story(account, partial(show_story_line, as_json=as_json))
@@ -258,7 +264,7 @@ def _plan(
 
 
 def settings_of(config: Path) -> "Settings":
-    """The engine's settings of a worker's configuration. A recording of some partitions holds no count of them: none is checked."""
+    """The engine's settings of a worker's configuration. A recording may hold some partitions only: their count is not checked."""
     from msgspec import structs
 
     from services.liquidator.config import Misconfigured, load

@@ -63,6 +63,13 @@ Variants = Annotated[
         help="A further what-if of its own in the same pass; KEY as for --set, or shock, drop, stick; again for more.",
     ),
 ]
+FromJournal = Annotated[
+    bool,
+    typer.Option(
+        "--journal",
+        help="Compute again, from the recorded journal, exactly what each worker did: what they wrote must come out, byte for byte.",
+    ),
+]
 Diffed = Annotated[
     bool,
     typer.Option(
