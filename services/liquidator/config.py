@@ -220,7 +220,7 @@ class CapsSection(Section):
     orders_per_second: Count | None = None
     notional_per_minute: Rate | None = None  # at the marks, in the accounts' valuation assets, each taken at par
     max_held_ms: Millis = 1_000  # an order that waits for longer alarms
-    recompute_every: Annotated[int, Field(ge=0)] = 16  # one of so many orders is computed again by the reference; 0: none
+    recompute_every: Annotated[int, Field(ge=0)] = 32  # one of so many orders is computed again by the reference; 0: none
     max_futile_attempts: Count = 50  # on one position, without any change of it, before the shard is halted
 
     def of_shard(self, partitions: int) -> Caps:

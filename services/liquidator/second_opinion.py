@@ -31,9 +31,9 @@ class SecondOpinion:
                 self._collateral[message.asset] = collateral_of(message)
 
     def is_due(self) -> bool:
-        """Count one more order; whether it is one to look at."""
+        """Count one more order; whether it is one to look at: the first, and so on."""
         self._seen += 1
-        return bool(self._every) and self._seen % self._every == 0
+        return bool(self._every) and (self._seen - 1) % self._every == 0
 
     def differs(self, order: Order, basis: Basis) -> str | None:
         """What is different, if anything is."""

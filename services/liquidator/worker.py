@@ -55,7 +55,7 @@ class WorkerSettings:
     caps: Caps = field(default_factory=Caps)  # of one shard
     max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
     max_futile_attempts: int = 50
-    recompute_every: int = 16  # orders: one of so many is computed again by the reference
+    recompute_every: int = 32  # orders: one of so many is computed again by the reference
     release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session
 
 
