@@ -126,10 +126,13 @@ def test_charts_are_drawn(page: Page, chart: str) -> None:
 
 
 def test_another_instrument_is_another_chart(page: Page) -> None:
-    before = page.tab.locator("#chart-prices").inner_text()
+    assert "Change of the mark" in page.tab.locator("#chart-prices").inner_text()
+    page.tab.select_option("#instrument", value="0")
+    assert "BTC-PERP, linear perpetual" in page.tab.locator("#chart-prices").inner_text()
+    assert page.ink("prices") > 2_000
+    assert page.ink("cascade") > 2_000
     page.tab.select_option("#instrument", label="ETH-PERP")
-    assert "ETH-PERP" not in before
-    assert "ETH-PERP" in page.tab.locator("#chart-prices").inner_text()
+    assert "ETH-PERP, linear perpetual" in page.tab.locator("#chart-prices").inner_text()
     assert "Nothing of this kind" in page.tab.locator("#chart-cascade").inner_text()
 
 

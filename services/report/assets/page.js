@@ -5,7 +5,8 @@
   const root = document.documentElement, byId = (id) => document.getElementById(id);
   const instrument = byId("instrument"), charts = byId("charts");
   const perSecond = 1000 / grid.width_ms;
-  const chosen = () => market.instruments[Number(instrument.value)] || market.instruments[0];
+  const isAll = () => instrument.value === "all";
+  const chosen = () => (isAll() ? null : market.instruments[Number(instrument.value)]);
   const line = (label, stroke, more) => ({ label, stroke, width: 1.6, spanGaps: true, points: { show: false }, value: (plot, value) => RF.number(value), ...more });
   const whole = (values) => values.some((value) => value !== null && value !== 0);
 
@@ -32,7 +33,18 @@
     const { mark, index } = each;
     return [RF.times, RF.spread(mark.bin, mark.high), RF.spread(mark.bin, mark.low), RF.spread(mark.bin, mark.last), RF.spread(index.bin, index.last)];
   };
+  const hues = ["#3b7dd8", "#d8632b", "#1f9e89", "#b5489a", "#8a8f1c", "#6d5bd0", "#c23b4b", "#5b6b7c"];
+  const dashes = [[], [8, 3], [2, 3], [10, 3, 2, 3]];
+  const told = (unit) => (plot, value) => (value === null || value === undefined ? "–" : RF.number(Number(value.toPrecision(5))) + unit);
+  const traced = (label, at, unit) => line(label, hues[at % hues.length], { dash: dashes[Math.floor(at / 2) % dashes.length], value: told(unit) });
+  const marked = market.instruments.filter((each) => each.mark.bin.length > 1 && each.mark.last[0] > 0).slice(0, hues.length);
+  const changes = () => (marked.length ? {
+    data: [RF.times, ...marked.map((each) => RF.spread(each.mark.bin, each.mark.last.map((mark) => (mark / each.mark.last[0] - 1) * 100)))],
+    series: [RF.clock, ...marked.map((each, at) => traced(each.name, at, " %"))],
+    axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => `${RF.compact(split)} %`) })],
+  } : null);
   const prices = () => {
+    if (isAll()) return changes();
     const each = chosen();
     if (!each || !(each.mark.bin.length || each.index.bin.length)) return null;
     // An option's index is the price of something else: it gets an axis of its own.
@@ -44,11 +56,17 @@
       bands: [{ series: [1, 2], fill: RF.css("--band") }], axes: [RF.yAxis(), ...(apart ? [RF.yAxis({ scale: "index", side: 1, grid: { show: false } })] : [])],
     };
   };
+  const rate = (sums) => RF.spread(sums.bin, sums.sum.map((sum) => sum * perSecond));
+  const bars = uPlot.paths.bars({ size: [1, 24, 2], align: 0 });
+  const everywhere = () => (market.orders.bin.length ? {
+    data: [RF.times, rate(market.orders), RF.spread(market.orders.bin, market.orders.sum)],
+    series: [RF.clock, line("orders/s", RF.css("--sold"), { fill: RF.css("--sold"), paths: bars, width: 0 }), line("orders in the bin", "transparent", { scale: "n", width: 0 })],
+    scales: { n: { range: [0, 1] }, y: { range: (plot, low, high) => [0, high * 1.08 || 1] } }, axes: [RF.yAxis()],
+  } : null);
   const cascade = () => {
+    if (isAll()) return everywhere();
     const each = chosen();
     if (!each || !each.orders) return null;
-    const rate = (sums) => RF.spread(sums.bin, sums.sum.map((sum) => sum * perSecond));
-    const bars = uPlot.paths.bars({ size: [1, 24, 2], align: 0 });
     const total = RF.spread(each.count.bin, each.count.sum);
     const sell = rate(each.sold), buy = rate(each.bought).map((value) => (value === null ? null : -value));
     return {
@@ -78,8 +96,6 @@
       counted: { names, counts },
     };
   };
-  const hues = ["#3b7dd8", "#d8632b", "#1f9e89", "#b5489a", "#8a8f1c", "#6d5bd0", "#c23b4b", "#5b6b7c"];
-  const dashes = [[], [8, 3], [2, 3], [10, 3, 2, 3]];
   let inShares = true;
   RF.equityOptions = (keys, labels, shares) => {
     const data = keys.map((key) => {
@@ -89,7 +105,7 @@
     const unit = shares ? " %" : "";
     return {
       data: [RF.times, ...data],
-      series: [RF.clock, ...keys.map((key, at) => line(labels[at], hues[at % hues.length], { dash: dashes[Math.floor(at / 2) % dashes.length], value: (plot, value) => (value === null || value === undefined ? "–" : RF.number(Number(value.toPrecision(5))) + unit) }))],
+      series: [RF.clock, ...keys.map((key, at) => traced(labels[at], at, unit))],
       scales: { y: { range: (plot, low, high) => { const room = (Math.max(high, 0) - Math.min(low, 0)) * 0.06 || 1; return [Math.min(0, low) - room, Math.max(0, high) + room]; } } },
       axes: [RF.yAxis({ values: (plot, splits) => splits.map((split) => RF.compact(split) + unit) })],
       hooks: { draw: [(plot) => {
@@ -216,6 +232,7 @@
 
   // -- the page ------------------------------------------------------------------------------------------------------------
   const check = (words, isOn, change) => RF.el("label", {}, RF.el("input", { type: "checkbox", checked: isOn, onchange: (event) => change(event.target.checked) }), ` ${words}`);
+  if (market.instruments.length > 1) instrument.append(RF.el("option", { value: "all" }, "all instruments"));
   market.instruments.forEach((each, at) => instrument.append(RF.el("option", { value: at }, `${each.name}${each.orders ? ` (${RF.plural(each.orders, "order")})` : ""}`)));
   if (!market.instruments.length) { instrument.disabled = true; instrument.append(RF.el("option", {}, "no prices")); }
   byId("span").textContent = recording.last_ms ? ` · ${RF.moment(recording.first_ms).slice(0, 19)} to ${RF.moment(recording.last_ms).slice(0, 19)} UTC (${RF.duration(recording.last_ms - recording.first_ms)})` : "";
@@ -224,13 +241,15 @@
 
   RF.tables = RF.tables || [];
   const settled = () => (chosen() && chosen().settlement_asset) || "the settlement asset";
+  const tabled = (made, columns) => (made ? RF.sampled(columns, made.data) : { columns: [], rows: [] });
   const byInstrument = [
     RF.chart(charts, { id: "prices", title: "Mark and index", height: 260, make: prices,
-      note: () => (chosen() ? `${chosen().name}, ${chosen().kind}: ${RF.plural(chosen().ticks, "tick")}. The band is from the lowest to the highest mark of a bin.${market.left_out ? ` ${RF.plural(market.left_out, "more price id")} not shown.` : ""}` : ""),
-      table: () => RF.sampled(["highest", "lowest", "mark", "index"], priceData()) }),
+      note: () => (isAll() ? `Change of the mark since the first of the recording, ${RF.plural(marked.length, "instrument")}, those with most orders first; choose one for its prices.`
+        : chosen() ? `${chosen().name}, ${chosen().kind}: ${RF.plural(chosen().ticks, "tick")}. The band is from the lowest to the highest mark of a bin.` : "") + (market.left_out ? ` ${RF.plural(market.left_out, "more price id")} not shown.` : ""),
+      table: () => (isAll() ? tabled(changes(), marked.map((each) => each.name)) : tabled(prices() && { data: priceData() }, ["highest", "lowest", "mark", "index"])) }),
     RF.chart(charts, { id: "cascade", title: "Liquidation cascade", height: 220, make: cascade,
-      note: () => (chosen() ? `Notional of orders for ${chosen().name} each second, in ${settled()}: sells upward, buys downward; the mark on the right.` : ""),
-      table: () => { const made = cascade(); return made ? RF.sampled(["sell/s", "buy/s (negative)", "orders", "mark"], made.data) : { columns: [], rows: [] }; } }),
+      note: () => (isAll() ? "Orders each second, all instruments." : chosen() ? `Notional of orders for ${chosen().name} each second, in ${settled()}: sells upward, buys downward; the mark on the right.` : ""),
+      table: () => tabled(cascade(), isAll() ? ["orders/s", "orders"] : ["sell/s", "buy/s (negative)", "orders", "mark"]) }),
   ];
   const statusChart = RF.chart(charts, { id: "statuses", title: "Buckets by status", height: 220, make: () => { const made = stacked(); if (made) delete made.counted; return made; },
     note: () => `The most of each status in a bin, stacked${withCalm ? "" : "; healthy and closed buckets are left out"}.`,
