@@ -49,6 +49,11 @@ def verify(
         except OverrideError as error:
             stop(str(error), ExitCode.WRONG_USE)
         wanted = _order(order, recording)
+        if recording.start() is not None:
+            stop(
+                f"{recording.name} begins with a snapshot, which the reference cannot take over; replay --diff can",
+                ExitCode.WRONG_USE,
+            )
         checked = check(wanted, watched(recording.records(), "records"), settings, load_presets())
     if as_json:
         write_json(checked.line())

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from services.adapters.recordings import Start
 from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.engine.effects import Alarm, Effect, Emit
@@ -96,11 +97,13 @@ class Breaches:
 class Diff:
     """Beside a replay: shown each record before the engine gets it, and each effect; at the end it answers the findings."""
 
-    def __init__(self, records: Iterable[Record], settings: Settings, presets: Mapping[str, Preset]) -> None:
-        """`records` is looked through once for the orders that are to be proved."""
-        self._contents = contents_of(records)
+    def __init__(
+        self, records: Iterable[Record], settings: Settings, presets: Mapping[str, Preset], start: Start | None = None
+    ) -> None:
+        """`records` is looked through once for the orders that are to be proved; `start` is what they begin with."""
+        self._contents = contents_of(records, None if start is None else start.claims)
         self.settings = self._contents.settings or settings  # a worker's own, where its journal tells them
-        self._reproof = Reproof(self._contents, self.settings, presets)
+        self._reproof = Reproof(self._contents, self.settings, presets, start)
         self._around = Circumstances(set(self._contents.expected), settings.confirm_max_ms)
         self._verdicts: list[Verdict] = []
         self._replayed: dict[str, tuple[Order, int]] = {}

@@ -1,6 +1,6 @@
 """What the orders of a recording rest on: one look at the recording before it is gone through for proof."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -62,9 +62,10 @@ class Contents(Struct):
     settings: Settings | None = None  # of the first worker whose journal says so
 
 
-def contents_of(records: Iterable[Record]) -> Contents:
-    """Looks through a recording for its orders."""
-    found, latest, known = Contents(), {}, {}  # type: Contents, dict[int, int], dict[str, tuple[Order, Place]]
+def contents_of(records: Iterable[Record], claims: Mapping[int, int] | None = None) -> Contents:
+    """Looks through a recording for its orders. `claims`: those that it begins with, by partition."""
+    found, latest = Contents(), dict(claims or {})
+    known: dict[str, tuple[Order, Place]] = {}
     for record in records:
         if record.topic == JOURNAL and found.settings is None:
             found.settings = settings_told(record)
@@ -109,6 +110,11 @@ class History:
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
         self._filled: dict[str, int] = {}
+        self._before: dict[str, dict[str, list[tuple[int, int]]]] = {}  # by bucket: tries of a stored row
+
+    def begins(self, bucket: str, tries: Mapping[str, list[tuple[int, int]]]) -> None:
+        """What a state that the recording begins with says of a bucket."""
+        self._before[bucket] = dict(tries)
 
     def entered(self, record: Record) -> None:
         if record.topic not in ("fills", ORDERS):
@@ -121,7 +127,8 @@ class History:
 
     def tries(self, bucket: str, since_ms: int) -> dict[str, list[tuple[int, int]]]:
         """By instrument attempt and time of the bucket's orders from `since_ms` on, after the last that was wholly filled."""
-        found: dict[str, list[tuple[int, int]]] = {}
+        before = self._before.get(bucket, {})
+        found = {name: [one for one in each if one[1] >= since_ms] for name, each in before.items()}
         for order in sorted(self._orders.values(), key=lambda each: each.attempt):
             if order.bucket != bucket or order.ts_ms < since_ms:
                 continue
@@ -129,7 +136,7 @@ class History:
                 found.pop(order.instrument, None)
             else:
                 found.setdefault(order.instrument, []).append((order.attempt, order.ts_ms))
-        return found
+        return {name: each for name, each in found.items() if each}
 
 
 class Docket:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct, structs
 
+from services.adapters.recordings import Start
 from services.contracts.codec import decode, encode
 from services.contracts.journal import JOURNAL
 from services.contracts.messages import AccountState, Claim, Control, Message, Order
@@ -19,6 +20,7 @@ from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.engine import Engine
 from services.engine.lifecycle import DISTRESSED
 from services.engine.portfolio.preset import Preset
+from services.engine.rows import BucketRow, decode_row
 from services.engine.settings import Settings
 from services.replay.dockets import REFERENCE_TOPICS, Contents, Docket, Expected, History, Place, settings_told
 from services.replay.recompute import (
@@ -29,6 +31,7 @@ from services.replay.recompute import (
     Reading,
     as_it_stood,
     differences,
+    is_sent_again,
     recompute,
     timer_times,
 )
@@ -62,7 +65,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class Reproof:
     """Shown every record once, it answers the verdicts that become possible; `finish` answers the rest."""
 
-    def __init__(self, contents: Contents, settings: Settings, presets: Mapping[str, Preset]) -> None:
+    def __init__(
+        self, contents: Contents, settings: Settings, presets: Mapping[str, Preset], start: Start | None = None
+    ) -> None:
+        """`start`: the state that the recording begins with."""
         self._contents = contents
         self._settings = [settings]
         self._presets = presets
@@ -83,6 +89,26 @@ class Reproof:
         self._ledger = Engine(_plain(settings), presets, search="full_scan", gates_open=False)
         self._rows: dict[str, dict[str, bytes]] = {}
         self._failed: set[Place] = set()
+        self._first: dict[tuple[str, int], int] = {}  # where the account topics begin
+        if start is not None:
+            self._begin(start)
+
+    def _begin(self, start: Start) -> None:
+        for partition, rows in start.rows.items():
+            own = [(field, row) for field, row in rows if field.partition("|")[0] in self._dockets]
+            self._ledger.restore(partition, own)
+            self._claims[partition] = self._log_ends[partition] = start.claims[partition]
+            for field, raw in own:
+                account, _, bucket = field.partition("|")
+                row, docket = decode_row(raw), self._dockets[account]
+                self._rows.setdefault(account, {})[field] = raw
+                if isinstance(row, BucketRow):
+                    docket.history.begins(bucket, row.tries)
+                else:
+                    docket.entered |= row.seen
+                    seen = row.seen.get(ORDERS, (partition, -1))
+                    self._log_ends[partition] = max(self._log_ends[partition], seen[1])
+            self._first |= {(topic, partition): 0 for topic in ACCOUNT_TOPICS}
 
     def saw(self, record: Record) -> Iterator[Verdict]:
         """Takes a record in; answers the orders that can be judged now."""
@@ -97,6 +123,7 @@ class Reproof:
             elif topic == "controls":
                 self._saw_control(record)
         elif topic in ACCOUNT_TOPICS:
+            self._first.setdefault((topic, record.partition), record.offset)
             yield from self._saw_account(record)
         elif topic == "account-states":
             self._saw_state(record)
@@ -239,6 +266,8 @@ class Reproof:
 
     def _judge(self, account: str, docket: Docket, expected: Expected, order: Order) -> Verdict:
         rows = self._rows_of(account, expected.partition)
+        if _is_known(rows, order):
+            return self._verdict(expected, order, "sent_again", detail="known from what the recording begins with")
         waiting = self._waiting_orders(docket, expected, order)
         case = Case(
             order=order, partition=expected.partition, reference=self._references.seen_by(expected, order.ts_ms),
@@ -254,6 +283,9 @@ class Reproof:
             if not differing:
                 return self._verdict(expected, order, "proved")
             best = differing if best is None or len(differing) < len(best) else best
+        cut_off = [f"{t}[{p}] before @{at}" for (t, p), at in self._first.items() if p == expected.partition and at > 0]
+        if cut_off:
+            return structs.replace(self._verdict(expected, order, "evidence_missing"), lacking=cut_off)
         if best is not None:
             return self._verdict(expected, order, "differs", best)
         return self._verdict(expected, order, "not_decided", detail=_why_not(answer))
@@ -324,6 +356,14 @@ class Reproof:
             order=order, place=(expected.partition, expected.offset), outcome=outcome, current=expected.current,
             differences=differing, detail=detail, unread=unread, crossed=self._crossed(expected),
         )  # fmt: skip
+
+
+def _is_known(rows: Mapping[str, bytes], order: Order) -> bool:
+    """Whether the account had this very order before: its first record lies before the recording."""
+    raw = rows.get(f"{order.account}|{order.bucket}")
+    row = None if raw is None else decode_row(raw)
+    known = row.orders.get(order.order_id) if isinstance(row, BucketRow) else None
+    return known is not None and known.content is not None and is_sent_again(order, known.content)
 
 
 def _plain(settings: Settings) -> Settings:

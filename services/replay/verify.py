@@ -112,6 +112,10 @@ def check(order: Order, records: Iterable[Record], settings: Settings, presets: 
                 )
                 return Checked(order=order, place=gathered.place, verified=True, detail=again)
             best = differing if best is None or len(differing) < len(best) else best
+    if gathered.cut_off:
+        return Checked(
+            order=order, place=gathered.place, verified=False, missing=gathered.cut_off, detail="the recording begins late"
+        )  # fmt: skip
     if best is not None:
         return Checked(order=order, place=gathered.place, verified=False, differences=best)
     return Checked(order=order, place=gathered.place, verified=False, detail=_not_decided(answer))
@@ -134,6 +138,8 @@ class Gathered:
         self._known: set[str] = set()  # ids of orders that went by: another record of one is the same order again
         self._after: list[tuple[Record, Order]] = []  # valid orders of the account that it had not read back
         self._ends: dict[str, int] = {}
+        self.cut_off: list[str] = []  # account topics of which the recording lacks the beginning
+        self._begun: set[str] = set()
         self._claim: int | None = None
         self._recoveries: list[int] = []
         self.first: Order | None = None
@@ -204,6 +210,10 @@ class Gathered:
         return list(dict.fromkeys([*told, 0, *reversed(tries)]))
 
     def _saw_account(self, record: Record) -> None:
+        if record.topic not in self._begun:
+            self._begun.add(record.topic)
+            if record.offset:
+                self.cut_off.append(f"{record.topic}[{record.partition}] before @{record.offset}")
         message = decode(record.topic, record.value)
         if record.topic == ORDERS:
             self._ends[ORDERS] = record.offset

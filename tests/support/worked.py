@@ -11,9 +11,11 @@ import random
 
 import orjson
 
+from services.adapters.recordings import Start
 from services.contracts.codec import encode
 from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
+from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
 from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
 from services.engine.settings import Settings
@@ -26,7 +28,10 @@ FILLED, EXPIRED = 0.6, 0.9  # of the answers: filled below the first, silent abo
 class Worked:
     """Plays one history. `log` is the recording."""
 
-    def __init__(self, history: History, seed: int, settings: Settings) -> None:
+    def __init__(self, history: History, seed: int, settings: Settings, *, start_after: int | None = None) -> None:
+        """`start_after` so many events the rows are stored: `from_start` is the recording from there on, `start` its state."""
+        self.start: Start | None = None
+        self._stored: dict[str, int] = {}
         self.log: list[Record] = []
         self.engine = Engine(settings, gates_open=False)
         self._dice = random.Random(seed)
@@ -35,17 +40,37 @@ class Worked:
         self._unanswered: list[Order] = []
         self._now_ms = history.events[0].time_ms
         self._claim()
-        for event in history.events:
+        for number, event in enumerate(history.events):
+            if number == start_after:
+                self._store()
             self._now_ms = max(self._now_ms, event.time_ms)
-            self._append(event.topic, event.time_ms, orjson.dumps(event.value), str(event.account or event.value.get("instrument", "")))
+            self._append(
+                event.topic,
+                event.time_ms,
+                orjson.dumps(event.value),
+                str(event.account or event.value.get("instrument", "")),
+            )
             if self._dice.random() < 0.6:
                 self._work()
         for _ in range(20):
             self._work()
 
+    @property
+    def from_start(self) -> list[Record]:
+        """Reference data and prices whole, account topics from what the stored rows hold."""
+        return [r for r in self.log if r.topic in BROADCAST_TOPICS or r.offset >= self._stored.get(r.topic, 0)]
+
+    def _store(self) -> None:
+        rows = [(field, row) for field, row in self.engine.take_dirty(0).items() if row is not None]
+        claim = self.engine.epoch(0)
+        self.start = Start(taken_ms=self._now_ms, rows={0: rows}, claims={0: -1 if claim is None else claim})
+        self._stored = {topic: read for topic, read in self._read.items() if topic in ACCOUNT_TOPICS}
+
     def _append(self, topic: str, time_ms: int, value: bytes, key: str) -> None:
         written = self._topics.setdefault(topic, [])
-        record = Record(topic=topic, partition=0, offset=len(written), timestamp_ms=time_ms, key=key.encode(), value=value)
+        record = Record(
+            topic=topic, partition=0, offset=len(written), timestamp_ms=time_ms, key=key.encode(), value=value
+        )
         written.append(record)
         self.log.append(record)
 
@@ -86,7 +111,12 @@ class Worked:
         while self._unanswered and self._dice.random() < 0.5:
             order, luck = self._unanswered.pop(0), self._dice.random()
             filled = order.quantity if luck < FILLED else "0"
-            common = {"account": order.account, "bucket": order.bucket, "instrument": order.instrument, "ts_ms": self._now_ms}
+            common = {
+                "account": order.account,
+                "bucket": order.bucket,
+                "instrument": order.instrument,
+                "ts_ms": self._now_ms,
+            }
             event = common | {
                 "order_id": order.order_id, "attempt": order.attempt, "filled_quantity": filled,
                 "status": "filled" if luck < FILLED else "expired",
