@@ -125,6 +125,21 @@ def test_charts_are_drawn(page: Page, chart: str) -> None:
     assert page.ink(chart) > 2_000
 
 
+def test_a_table_of_a_chart_keeps_its_peaks(page: Page) -> None:
+    """Whatever a row stands for, the totals of the rows are the orders, and no status's peak is lost."""
+    orders = page.tab.evaluate("RF.data.orders.total")
+    page.tab.locator("#chart-cascade summary").click()
+    page.tab.locator("#chart-cascade table.data").wait_for()
+    cells = page.tab.locator("#chart-cascade tbody tr td:last-child").all_inner_texts()
+    assert sum(int(cell) for cell in cells if cell != "–") == orders
+    page.tab.locator("#chart-statuses summary").click()
+    page.tab.locator("#chart-statuses table.data").wait_for()
+    heads = page.tab.locator("#chart-statuses thead th").all_inner_texts()
+    at = next(number for number, head in enumerate(heads) if head.startswith("liquidating")) + 1
+    cells = page.tab.locator(f"#chart-statuses tbody tr :nth-child({at})").all_inner_texts()
+    assert max(int(cell) for cell in cells) == page.tab.evaluate("Math.max(...RF.data.rungs.series.liquidating.high)")
+
+
 def test_another_instrument_is_another_chart(page: Page) -> None:
     assert "Change of the mark" in page.tab.locator("#chart-prices").inner_text()
     page.tab.select_option("#instrument", value="0")

@@ -111,14 +111,21 @@ RF.window = null; // the section of time that is shown, in seconds; null: all of
   };
   RF.clock = { label: "UTC", value: (plot, seconds) => (seconds === null || seconds === undefined ? "–" : RF.time(seconds * 1000).slice(0, widthS < 1 ? 12 : 8)) };
 
-  // At most `most` rows of a chart's data for its table: each row is one bin out of several.
-  RF.sampled = (columns, data, most = 24) => {
-    const stride = Math.max(1, Math.ceil(data[0].length / most));
-    const rows = [];
-    for (let bin = 0; bin < data[0].length; bin += stride) {
-      rows.push(data.map((values, at) => (at === 0 ? RF.moment(values[bin] * 1000).slice(0, 19) : RF.number(values[bin]))));
+  // At most `most` rows of a chart's data for its table: a row stands for several bins, `hows` says of each column by what.
+  const ways = {
+    last: (values) => values.at(-1), highest: (values) => Math.max(...values), lowest: (values) => Math.min(...values),
+    total: (values) => values.reduce((sum, value) => sum + value, 0), peak: (values) => values.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most)),
+  };
+  RF.sampled = (columns, data, hows, most = 24) => {
+    const stride = Math.max(1, Math.ceil(grid.bins / most)), rows = [];
+    for (let bin = 0; bin < grid.bins; bin += stride) {
+      const cells = data.slice(1).map((values, at) => {
+        const known = values.slice(bin, bin + stride).filter((value) => value !== null);
+        return known.length ? ways[hows[at] || "peak"](known) : null;
+      });
+      if (cells.some((value) => value !== null)) rows.push([RF.moment((grid.origin_ms + bin * grid.width_ms)).slice(0, 19), ...cells.map(RF.number)]);
     }
-    return { columns: ["time (UTC)", ...columns], rows };
+    return { caption: `Rows are ${RF.duration(stride * grid.width_ms)} long; those without anything are left out.`, columns: ["from (UTC)", ...columns.map((name, at) => (/^(highest|lowest)$/.test(name) ? name : `${name}, ${hows[at] || "peak"}`))], rows };
   };
 
   RF.redraw = (printed) => RF.charts.forEach((chart) => chart.draw(printed));

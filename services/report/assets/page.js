@@ -241,20 +241,20 @@
 
   RF.tables = RF.tables || [];
   const settled = () => (chosen() && chosen().settlement_asset) || "the settlement asset";
-  const tabled = (made, columns) => (made ? RF.sampled(columns, made.data) : { columns: [], rows: [] });
+  const tabled = (made, columns, hows) => (made ? RF.sampled(columns, made.data, hows) : { columns: [], rows: [] });
   const byInstrument = [
     RF.chart(charts, { id: "prices", title: "Mark and index", height: 260, make: prices,
       note: () => (isAll() ? `Change of the mark since the first of the recording, ${RF.plural(marked.length, "instrument")}, those with most orders first; choose one for its prices.`
         : chosen() ? `${chosen().name}, ${chosen().kind}: ${RF.plural(chosen().ticks, "tick")}. The band is from the lowest to the highest mark of a bin.` : "") + (market.left_out ? ` ${RF.plural(market.left_out, "more price id")} not shown.` : ""),
-      table: () => (isAll() ? tabled(changes(), marked.map((each) => each.name)) : tabled(prices() && { data: priceData() }, ["highest", "lowest", "mark", "index"])) }),
+      table: () => (isAll() ? tabled(changes(), marked.map((each) => each.name), marked.map(() => "last")) : tabled(prices() && { data: priceData() }, ["highest", "lowest", "mark", "index"], ["highest", "lowest", "last", "last"])) }),
     RF.chart(charts, { id: "cascade", title: "Liquidation cascade", height: 220, make: cascade,
       note: () => (isAll() ? "Orders each second, all instruments." : chosen() ? `Notional of orders for ${chosen().name} each second, in ${settled()}: sells upward, buys downward; the mark on the right.` : ""),
-      table: () => tabled(cascade(), isAll() ? ["orders/s", "orders"] : ["sell/s", "buy/s (negative)", "orders", "mark"]) }),
+      table: () => (isAll() ? tabled(cascade(), ["orders/s", "orders"], ["peak", "total"]) : tabled(cascade(), ["sell/s", "buy/s (negative)", "orders", "mark"], ["peak", "peak", "total", "last"])) }),
   ];
   const statusChart = RF.chart(charts, { id: "statuses", title: "Buckets by status", height: 220, make: () => { const made = stacked(); if (made) delete made.counted; return made; },
     note: () => `The most of each status in a bin, stacked${withCalm ? "" : "; healthy and closed buckets are left out"}.`,
     tools: check("with healthy and closed", false, (on) => { withCalm = on; statusChart.draw(); }),
-    table: () => { const made = stacked(); return made ? RF.sampled(made.counted.names.map(RF.words), [RF.times, ...made.counted.counts]) : { columns: [], rows: [] }; } });
+    table: () => { const made = stacked(); return made ? RF.sampled(made.counted.names.map(RF.words), [RF.times, ...made.counted.counts], []) : { columns: [], rows: [] }; } });
   const equityChart = RF.chart(charts, { id: "equity", title: "Equity of the worst buckets", height: 260, make: worst,
     note: () => `The lowest of each bin, ${inShares ? "as a share of the bucket's highest equity" : "in the valuation asset"}; the red line is zero.`,
     tools: check("as amounts", false, (on) => { inShares = !on; equityChart.draw(); }),
