@@ -186,6 +186,8 @@ class Looks:
             self.story.finish()
         if self.diff is not None:
             findings = self.diff.findings()
+            if self.reporter is not None:
+                self.reporter.note_diff(findings)
             show_diff(findings, as_json=self.as_json)
             self.said_no = not all(finding.is_good for finding in findings)
         if self.until is not None:

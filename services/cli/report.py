@@ -1,8 +1,9 @@
 """The incident report of a replay, for the commands that offer one."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.output import ExitCode, note, stop
 
@@ -10,10 +11,13 @@ if TYPE_CHECKING:
     from services.contracts.records import Record
     from services.engine.effects import Effect
     from services.engine.settings import Settings
+    from services.replay.diff import Finding
     from services.replay.session import Plan
     from services.replay.summary import Summary
     from services.replay.what_if import WhatIf
     from services.report.page import Source, Variant
+
+FINDINGS: Final = 1_000  # of --diff, in the page
 
 
 class Reporter:
@@ -26,6 +30,7 @@ class Reporter:
         if not self.path.parent.is_dir() or self.path.is_dir():
             stop(f"--report {path}: not a file in a folder that exists", ExitCode.WRONG_USE)
         self.collector = Collector()
+        self.diff: dict[str, Any] | None = None
         self.compared: Sequence[Mapping[str, Any]] = ()  # each run's column of a comparison, where there is one
 
     def shown(self, show: "Callable[[Effect], None]") -> "Callable[[Effect], None]":
@@ -43,6 +48,13 @@ class Reporter:
         """Records are looked at after whoever else watches them."""
         return lambda records: self.collector.records_of(watched(records))
 
+    def note_diff(self, findings: "list[Finding]") -> None:
+        """What `--diff` found: all of it counted, the first `FINDINGS` told, what is not explained before the rest."""
+        from services.replay.diff import bad_first, summary_line
+
+        told = [{**each.line(), "is_good": each.is_good} for each in islice(bad_first(findings), FINDINGS)]
+        self.diff = {"counts": summary_line(findings), "findings": told}
+
     def write(
         self, source: "Source", settings: "Settings", summary: "Summary", variants: "Sequence[Variant]" = ()
     ) -> None:
@@ -50,7 +62,12 @@ class Reporter:
         from services.report.page import render, write_page
 
         page = render(
-            self.collector.payload(), source=source, settings=settings, summary=summary.line(), variants=variants
+            self.collector.payload(),
+            source=source,
+            settings=settings,
+            summary=summary.line(),
+            variants=variants,
+            diff=self.diff,
         )
         try:
             write_page(self.path, page)

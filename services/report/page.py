@@ -92,18 +92,22 @@ def render(
     settings: Settings,
     summary: dict[str, Any],
     variants: Iterable[Variant] = (),
+    diff: dict[str, Any] | None = None,
 ) -> str:
-    """The whole page, from what a `Collector` gathered and the summary line of the run."""
+    """The whole page, from what a `Collector` gathered and the summary line of the run.
+
+    `diff`: what a comparison with the recorded orders found, as `counts` and lines of `findings`, each with `is_good`.
+    """
     said = verdict(summary)
     compared = list(variants)
-    data = payload | {"summary": summary, "variants": [msgspec.to_builtins(each) for each in compared]}
+    data = payload | {"summary": summary, "variants": [msgspec.to_builtins(each) for each in compared], "diff": diff}
     scripts = [script_text(_asset(name)) for name in SCRIPTS]
     styles = "\n".join(_asset(name) for name in STYLES)
     return _environment().get_template("page.html.j2").render(
         verdict=said, source=source, summary=summary, settings_id=settings_id(settings),
         changed=changed_settings(settings), recording=payload["recording"], version=version("ringfence"),
         licence=_asset("uPlot.LICENSE.txt"), scripts=scripts, styles=Markup(styles), policy=_policy(scripts, styles),  # noqa: S704  # our own assets
-        data=embedded(data), has_variants=len(compared) > 1,
+        data=embedded(data), has_variants=len(compared) > 1, has_diff=diff is not None,
     )  # fmt: skip
 
 

@@ -125,6 +125,19 @@ def test_charts_are_drawn(page: Page, chart: str) -> None:
     assert page.ink(chart) > 2_000
 
 
+def test_recorded_orders_have_a_section_of_their_own(chromium: Any, tmp_path: Path) -> None:
+    tape = crash()
+    (first, *_) = run("replay", tape, folder=tmp_path).effects("liquidation-order")
+    message = {name: value for name, value in first.items() if name not in {"effect", "cause"}} | {"order_id": "0" * 32}
+    tape.lines.append({"topic": "liquidation-orders", "timestamp_ms": message["ts_ms"], "value": message})
+    run("replay", tape, "--diff", "--matching", "next", "--report", str(tmp_path / "report.html"), folder=tmp_path)
+    page = Page(chromium, tmp_path / "report.html")
+    assert page.said == []
+    page.tab.locator("#diff-table select[data-filter=judgement]").select_option("not explained")
+    assert first["account"] in page.tab.locator("#diff-table tbody").inner_text()
+    page.tab.close()
+
+
 def test_a_table_of_a_chart_keeps_its_peaks(page: Page) -> None:
     """Whatever a row stands for, the totals of the rows are the orders, and no status's peak is lost."""
     orders = page.tab.evaluate("RF.data.orders.total")

@@ -59,6 +59,20 @@ def test_the_page_is_about_the_recording_and_compares_what_if(tmp_path: Path) ->
     assert second["first_difference"] is not None
 
 
+def test_recorded_orders_are_judged_in_the_page(tmp_path: Path) -> None:
+    """A recording that holds the order of its first replay, and one of another hand."""
+    first = run("replay", falling(), folder=tmp_path)
+    (order,) = first.effects("liquidation-order")
+    message = {name: value for name, value in order.items() if name not in {"effect", "cause"}}
+    tape = falling()
+    for each in (message, message | {"order_id": "0" * 32, "account": "a-2"}):
+        tape.lines.append({"topic": "liquidation-orders", "timestamp_ms": message["ts_ms"], "value": each})
+    _, data = reported(tape, tmp_path, "--diff", "--matching", "next")
+    assert data["diff"]["counts"]["recorded"] == 2
+    assert data["diff"]["counts"]["same"] == 1
+    assert [row["account"] for row in data["diff"]["findings"] if not row["is_good"]] == ["a-2"]
+
+
 def test_effects_are_told_in_the_bin_of_their_record(tmp_path: Path) -> None:
     """However many records are read at once: the order of the last price but ten stands where that price stands."""
     tape = Tape().long()

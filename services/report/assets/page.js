@@ -209,6 +209,25 @@
       { name: "subject", of: (row) => row.subject, show: (value, row) => (row.account ? RF.accountLink(row.account, value) : value) }, { name: "detail", wrap: true, of: (row) => row.detail },
     ],
   });
+  const drawDiff = () => {
+    const { counts, findings } = RF.data.diff;
+    byId("diff-note").textContent = `Each recorded order is proved again from its own evidence, then compared with what this replay decides. ${Object.entries(counts).filter(([, count]) => typeof count === "number" && count).map(([name, count]) => `${RF.words(name)} ${RF.count(count)}`).join(", ")}.`;
+    const why = (row) => [...row.differences.map((each) => `${each.field} ${each.recorded} not ${each.computed}`), ...row.missing.map((each) => `missing: ${each}`), ...(row.cause ? [row.detail ? `${RF.words(row.cause)}: ${row.detail}` : RF.words(row.cause)] : [])].join("; ");
+    const judged = (row) => (row.is_good ? "explained" : "not explained");
+    RF.table(byId("diff-table"), {
+      name: "recorded orders", rows: findings, empty: "Nothing differs: each recorded order is proved and the same.",
+      text: (row) => `${row.order_id} ${row.account}|${row.bucket} ${row.instrument} ${row.proof} ${row.replay} ${why(row)}`,
+      filters: [{ name: "judgement", of: judged }, { name: "replay", of: (row) => row.replay || "sent again" }], columns: [
+        { name: "time (UTC)", of: (row) => row.ts_ms, show: (value) => RF.time(value) },
+        { name: "bucket", of: (row) => `${row.account}|${row.bucket}`, show: (value, row) => RF.accountLink(row.account, value) },
+        { name: "instrument", of: (row) => row.instrument }, { name: "try", num: true, of: (row) => row.attempt },
+        { name: "judgement", of: judged, show: (value, row) => RF.el("span", { class: `badge badge-${row.is_good ? "fine" : "serious"}` }, value) },
+        { name: "by its evidence", of: (row) => row.proof || "", show: (value) => (value ? RF.words(value) : "–") },
+        { name: "in this replay", of: (row) => row.replay || "", show: (value) => (value ? RF.words(value) : "sent again") },
+        { name: "why", wrap: true, of: why },
+      ],
+    });
+  };
   const drawVariants = () => {
     const rows = ["orders", "liquidated_buckets", "negative_buckets", "lowest_equity", "lowest_equity_bucket", "deficit", "dead_letters", "state_hash"];
     const tell = (key, value) => (value === null || value === undefined ? "none" : key === "deficit" ? Object.entries(value).map(([asset, each]) => `${RF.amount(each)} ${asset}`).join(", ") || "none"
@@ -269,6 +288,7 @@
   RF.drawOrders();
   RF.drawAccounts();
   drawGuards();
+  if (RF.data.diff) drawDiff();
   if (variants.length > 1) drawVariants();
   drawQuality();
   document.querySelectorAll("[data-account]").forEach((each) => each.addEventListener("click", () => RF.choose(each.dataset.account, true)));
