@@ -11,7 +11,7 @@ from services.engine.instruments import Spec, Tier
 from services.engine.market import Market
 from services.engine.settings import Settings
 from services.engine.state import PositionKey
-from services.engine.valuation import Leg, Valuation
+from services.engine.valuation import Amount, Leg, Valuation
 from services.engine.worth import E36, E54, divides
 
 PRICE_GRID: Final = 10**6  # prices without a tick are rounded to 12 decimals: 1e-18 · PRICE_GRID
@@ -34,7 +34,7 @@ def order_of_closing(valuation: Valuation, settings: Settings) -> list[Leg]:
         cost = leg.notional * leg.settle_price * (leg.spec.liquidation_fee_rate + settings.expected_slippage)
         return (1, -Fraction(leg.maintenance) / cost, leg.key) if cost else (0, Fraction(0), leg.key)
 
-    return sorted(valuation.legs, key=rank)
+    return sorted(valuation.legs, key=rank) if len(valuation.legs) > 1 else list(valuation.legs)
 
 
 def quantity_to_close(leg: Leg, valuation: Valuation, market: Market, settings: Settings, most_kept: Fraction) -> int:
@@ -64,81 +64,60 @@ def within_limits(spec: Spec, held: int, quantity: int) -> int:
 def _largest_remainder(leg: Leg, valuation: Valuation, market: Market, settings: Settings) -> Fraction:
     """The largest share r of the position that may stay: E - (1-r)·C >= (1+b)·[X + M(r)]; 0 where none may.
 
-    C = N·P·(φ+σ), M(r) = P·requirement(r); all in the valuation asset; walks the tiers down from the present one.
-    g(f) >= 0 of margin.md "Closing just enough", with r = 1 - f.
+    C = N·P·(φ+σ), M(r) = P·requirement(r); walks the tiers down from the present one. g(f) >= 0 of margin.md "Closing just
+    enough", with r = 1 - f. Amounts are in 1/E18 of the valuation's unit, where every term is an integer.
     """
-    scale, price = valuation.scale, Fraction(leg.settle_price, ONE)
-    equity = Fraction(valuation.equity, scale)
-    others = (Fraction(valuation.maintenance) - leg.maintenance) / scale
-    aim = 1 + Fraction(settings.hysteresis, ONE)
-    notional = Fraction(leg.notional, E54 * valuation.divisor)
-    cost = notional * price * Fraction(leg.spec.liquidation_fee_rate + settings.expected_slippage, ONE)
+    rate = leg.spec.liquidation_fee_rate + settings.expected_slippage
+    cost = leg.notional * leg.settle_price * rate * ONE * ONE
+    others, aim = valuation.maintenance - leg.maintenance, ONE + settings.hysteresis
     for piece in _pieces(leg, valuation, market):
-        constant = equity - cost - aim * (others - price * piece.deduction)
-        slope = cost - aim * price * piece.slope
-        if constant + slope * piece.high >= 0:
-            return piece.high
-        if slope < 0 and -constant / slope >= piece.low:
-            return -constant / slope
+        constant = valuation.equity * ONE - cost - aim * (others - piece.deduction)
+        slope = cost - aim * piece.slope
+        low, high, of = piece.low, piece.high, piece.of
+        if constant * of + slope * high >= 0:
+            return Fraction(high, of)
+        if slope < 0 and constant * of >= -slope * low:
+            return Fraction(constant) / -slope
     return Fraction(0)
 
 
 class _Piece(Struct, frozen=True):
-    """For a remaining share r in [low, high] the position requires slope·r - deduction, in its settlement asset."""
+    """For a remaining share r in [low/of, high/of] the position requires slope·r - deduction, in the valuation's unit."""
 
-    low: Fraction
-    high: Fraction
-    slope: Fraction
-    deduction: Fraction
+    low: int
+    high: int
+    of: int
+    slope: Amount
+    deduction: int
 
 
 def _pieces(leg: Leg, valuation: Valuation, market: Market) -> list[_Piece]:
     """From everything kept to nothing kept, the tiers downward. An option's requirement goes with its quantity."""
-    spec, zero, one = leg.spec, Fraction(0), Fraction(1)
-    base = _base(leg, valuation)
-    required = _required(leg, valuation)
+    spec, base = leg.spec, _base(leg, valuation)
     if spec.option is not None or not base:
-        return [_Piece(zero, one, required, zero)]
-    multiplier = Fraction(market.multiplier(spec.instrument), ONE)
-    fee = _fee(leg, valuation, multiplier)
-    present = spec.tiers.index(_tier_at(spec, base))
-    pieces, high = [], one
-    for tier in reversed(spec.tiers[: present + 1]):
-        low = Fraction(tier.floor, ONE) / base
-        slope = multiplier * (Fraction(tier.maintenance_rate, ONE) * base + fee)
-        pieces.append(_Piece(low, high, slope, multiplier * Fraction(tier.maintenance_deduction, E36)))
+        return [_Piece(0, 1, 1, leg.maintenance, 0)]
+    unit, factor = E54 * valuation.divisor, market.multiplier(spec.instrument) * leg.settle_price
+    tier = spec.tier_of(base, unit)
+    fee = leg.maintenance - _tiered(tier, base, valuation) * factor
+    pieces, high = [], base * ONE
+    for each in reversed(spec.tiers[: spec.tiers.index(tier) + 1]):
+        low = each.floor * unit
+        slope = each.maintenance_rate * base * factor + fee
+        pieces.append(
+            _Piece(low, high, base * ONE, slope, each.maintenance_deduction * E36 * valuation.divisor * factor)
+        )
         high = low
     return pieces
 
 
-def _base(leg: Leg, valuation: Valuation) -> Fraction:
-    """The notional at the maintenance basis, in the settlement asset."""
-    return (
-        Fraction(leg.position.open_cost, E54)
-        if leg.spec.entry_basis
-        else Fraction(leg.notional, E54 * valuation.divisor)
-    )
+def _base(leg: Leg, valuation: Valuation) -> int:
+    """The notional at the maintenance basis, 1/(E54·D) of the settlement asset."""
+    return leg.position.open_cost * valuation.divisor if leg.spec.entry_basis else leg.notional
 
 
-def _required(leg: Leg, valuation: Valuation) -> Fraction:
-    """The position's maintenance margin in its settlement asset."""
-    return Fraction(leg.maintenance) / valuation.scale * ONE / leg.settle_price if leg.settle_price else Fraction(0)
-
-
-def _fee(leg: Leg, valuation: Valuation, multiplier: Fraction) -> Fraction:
-    """The part of the requirement that is a close fee: what the tier does not explain."""
-    if not multiplier:
-        return Fraction(0)
-    return _required(leg, valuation) / multiplier - _tiered(leg.spec, _base(leg, valuation))
-
-
-def _tiered(spec: Spec, notional: Fraction) -> Fraction:
-    tier = _tier_at(spec, notional)
-    return Fraction(tier.maintenance_rate, ONE) * notional - Fraction(tier.maintenance_deduction, E36)
-
-
-def _tier_at(spec: Spec, notional: Fraction) -> Tier:
-    return spec.tier_of(notional.numerator, notional.denominator)
+def _tiered(tier: Tier, base: int, valuation: Valuation) -> int:
+    """m·N - c, 1/(E72·D)."""
+    return tier.maintenance_rate * base - tier.maintenance_deduction * E36 * valuation.divisor
 
 
 def limit_price(leg: Leg, earlier: int, valuation: Valuation, market: Market, settings: Settings) -> Fraction:
@@ -146,18 +125,17 @@ def limit_price(leg: Leg, earlier: int, valuation: Valuation, market: Market, se
 
     ABR and the sell limit of margin.md "Closing just enough" (dYdX v4 docs, "Fillable Price", is of this kind).
     """
-    mark, sign = Fraction(leg.mark, ONE), 1 if leg.position.quantity > 0 else -1
+    sign = 1 if leg.position.quantity > 0 else -1
     root = isqrt(settings.latency_ms * ONE * ONE // 1000) if settings.latency_ms > 0 else 0
-    noise = Fraction(settings.near_sigmas * market.sigma(leg.spec.instrument) * root, ONE**3)
-    distress = Fraction(1)
+    noise = settings.near_sigmas * market.sigma(leg.spec.instrument) * root  # e54
+    distress, of = 1, 1
     if valuation.maintenance > 0:
-        distress = (
-            1 - Fraction(valuation.equity) / valuation.maintenance + earlier * Fraction(settings.attempt_step, ONE)
-        )
-        distress = min(Fraction(1), max(Fraction(0), distress))
-    return mark * (
-        1 - sign * (noise + Fraction(settings.half_spread, ONE) + distress * Fraction(settings.distress_range, ONE))
-    )
+        required, equity = valuation.maintenance.numerator, valuation.equity * valuation.maintenance.denominator
+        of = required * ONE
+        distress = min(of, max(0, of - equity * ONE + earlier * settings.attempt_step * required))
+    away = (noise + settings.half_spread * ONE * ONE) * of + distress * settings.distress_range * ONE * ONE
+    whole = of * ONE**3
+    return Fraction(leg.mark * (whole - sign * away), whole * ONE)
 
 
 def worst_price(leg: Leg, quantity: int, share: Fraction) -> Fraction | None:
@@ -186,14 +164,21 @@ def share_of_equity(leg: Leg, quantity: int, valuation: Valuation, market: Marke
     """max(0, equity)·ΔMM/MM in the settlement asset (margin.md "Closing just enough", limit price)."""
     if valuation.equity <= 0 or valuation.maintenance <= 0 or not leg.settle_price:
         return Fraction(0)
-    left = 1 - Fraction(quantity, abs(leg.position.quantity))
-    before = _required(leg, valuation)
-    after = before * left
-    if leg.spec.option is None and left:
-        multiplier = Fraction(market.multiplier(leg.spec.instrument), ONE)
-        base = _base(leg, valuation)
-        after = multiplier * (_tiered(leg.spec, base * left) + _fee(leg, valuation, multiplier) * left)
-    return Fraction(valuation.equity) * (before - after) / valuation.maintenance
+    held = abs(leg.position.quantity)
+    relief = valuation.equity * _relief(leg, held - quantity, held, valuation, market) * ONE
+    return Fraction(relief) / (valuation.maintenance * valuation.scale * leg.settle_price * held)
+
+
+def _relief(leg: Leg, left: int, held: int, valuation: Valuation, market: Market) -> Amount:
+    """`held` times what the requirement falls by when `left` of `held` contracts stay, in the valuation's unit."""
+    spec, base = leg.spec, _base(leg, valuation)
+    if spec.option is not None or not left or not base:
+        return leg.maintenance * (held - left)
+    unit, factor = E54 * valuation.divisor, market.multiplier(spec.instrument) * leg.settle_price
+    fee = leg.maintenance - _tiered(spec.tier_of(base, unit), base, valuation) * factor
+    tier = spec.tier_of(base * left, unit * held)
+    rest = tier.maintenance_rate * base * left - tier.maintenance_deduction * E36 * valuation.divisor * held
+    return leg.maintenance * held - rest * factor - fee * left
 
 
 def reported_price(price: Fraction | None, spec: Spec, *, up: bool) -> int | None:
@@ -206,6 +191,6 @@ def reported_price(price: Fraction | None, spec: Spec, *, up: bool) -> int | Non
 def round_price(price: Fraction, spec: Spec, *, up: bool) -> int:
     """The price on the tick (12 decimals where there is none), e18, at least one tick."""
     grid = spec.tick_size or PRICE_GRID
-    scaled = price * ONE / grid
-    steps = -(-scaled.numerator // scaled.denominator) if up else scaled.numerator // scaled.denominator
+    numerator, denominator = price.numerator * ONE, price.denominator * grid
+    steps = -(-numerator // denominator) if up else numerator // denominator
     return max(1, steps) * grid
