@@ -18,17 +18,18 @@ REMARK: Final = (
 )
 
 
-def report_path(asked: str | None) -> str:
-    """Where the report goes. Ends the command where there is no such folder, before anything is played."""
+def report_path(asked: str | None) -> str | None:
+    """Where the report goes; None, and a word, where the user has no cache folder. Ends the command for a folder that is not there."""
     if asked is not None:
         if not Path(asked).parent.is_dir() or Path(asked).is_dir():
             stop(f"--report {asked}: not a file in a folder that exists", ExitCode.WRONG_USE)
         return asked
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ringfence"
     try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ringfence"
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        stop(f"{cache}: {error.strerror or error}; --report says another place", ExitCode.WRONG_USE)
+    except (OSError, RuntimeError) as error:  # no home, or none that can be written
+        note(f"no incident report: {error}; --report says where it may go")
+        return None
     return str(cache / NAME)
 
 

@@ -20,6 +20,15 @@ def test_by_default_it_goes_to_the_users_cache(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "cache" / "ringfence").is_dir()
 
 
+def test_without_a_cache_the_demo_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert report_path(None) is None
+    assert "--report" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended:
         report_path(str(tmp_path / "missing" / "x.html"))
