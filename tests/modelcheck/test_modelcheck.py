@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 
+from tests.modelcheck import __main__ as command
 from tests.modelcheck import flush, orders
 from tests.modelcheck.__main__ import named
 from tests.modelcheck.explore import explore
@@ -63,3 +64,17 @@ def test_a_renaming_of_the_workers_changes_no_verdict() -> None:
     plain, folded = (explore(orders.OrderProtocol(rules, bounds, symmetric=each)) for each in (False, True))
     assert (plain.violation, len(plain.path)) == (folded.violation, len(folded.path))
     assert plain.violation is not None
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_the_command_ends_in_one_line_of_figures(
+    is_sound: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "FULL", HELD[:1])
+    monkeypatch.setattr(command, "protocol", lambda _: (HELD if is_sound else CAUGHT)[0].model())
+    monkeypatch.setattr(command, "named", str)
+    monkeypatch.setattr(command, "CAUGHT", CAUGHT[:2])
+    monkeypatch.setattr(command, "HELD", HELD[:1])
+    assert command.main() == (0 if is_sound else 1)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert f"{int(not is_sound)} faults, 17 rules, 2 of 2 removals caught, 1 of 1 second nets held" in last
