@@ -1,6 +1,7 @@
 """Five BTC options through 2025-10-10: premiums in BTC, forward and volatility as the venue quoted them, in order of arrival.
 
-Half of the accounts are in portfolio mode (preset derive-pm2), half margin short options one by one. All pay in BTC and are
+Half of the accounts are in portfolio mode (preset derive-pm2), some of them with a call bought on margin; half margin short options
+one by one. All pay in BTC and are
 valued in dollars at the Gemini spot trades of the day, which arrive up to 180 s late and were silent for 14 minutes.
 What is not real: the margin rates outside portfolio mode and the accounts.
 """
@@ -10,6 +11,8 @@ from heapq import merge
 from pathlib import Path
 from random import Random
 from typing import Final
+
+from msgspec import structs
 
 from services.contracts.decimals import ONE, ceil_div, parse, to_text
 from services.contracts.messages import (
@@ -37,9 +40,12 @@ SPOT_AGE_MS: Final = 60_000
 PRESET: Final = "derive-pm2"
 TAKER: Final = "0.0003"
 
-# BTC put up for an option on one: above what either model asked for before the crash, so that nobody opens under water.
-ASKED: Final = {"135000-C": 0.04, "80000-P": 0.05, "80000-C": 0.12, "132000-C": 0.07, "102000-C": 0.16}
+# BTC put up for an option on one: above the initial margin of the position alone before the crash, so that nobody opens under water.
+ASKED: Final = {"135000-C": 0.08, "80000-P": 0.05, "80000-C": 0.13, "132000-C": 0.1, "102000-C": 0.16}
 PLAIN_ASKED: Final = 0.12
+# Calls bought on margin, as portfolio margin allows: the part of the premium that is paid, least and most; the rest is owed in BTC.
+FINANCED_SHARE: Final = 0.15  # of all accounts
+FINANCED: Final = {"102000-C": (0.69, 0.95), "80000-C": (0.46, 0.75)}
 
 Timed = tuple[int, int, Price]  # received in microseconds, number, tick
 
@@ -113,22 +119,34 @@ def _btc() -> Collateral:
 
 
 def _opened(name: str, draw: Random, rows: list[dict[str, str]], ts_ms: int) -> Iterator[Message]:
-    """One to three options bought or sold, against one to four times the BTC that they may ask for."""
-    portfolio = draw.random() < 0.5
+    """One to three options bought or sold, against one to four times the BTC that they may ask for; or a call bought on margin."""
+    kind = draw.random()
+    portfolio = kind < 0.5
     yield Account(
         account=name, client=f"c-{name}", margin_mode="portfolio" if portfolio else "cross", valuation_asset="USD",
         margin_preset=PRESET if portfolio else None, ts_ms=ts_ms,
     )  # fmt: skip
-    chosen = draw.sample(rows, k=draw.choice((1, 2, 3)))
-    fills = [_fill(name, row, draw, ts_ms) for row in chosen]
-    premiums = sum(_premium(fill) for fill in fills if fill.side == "buy")
-    asked = sum(_asked(fill, portfolio=portfolio) for fill in fills)
-    paid = premiums + round(asked * (1 + 3 * draw.random() ** 2))
+    if kind < FINANCED_SHARE:
+        fills, paid = _on_margin(name, rows, draw, ts_ms)
+    else:
+        chosen = draw.sample(rows, k=draw.choice((1, 2, 3)))
+        fills = [_fill(name, row, draw, ts_ms) for row in chosen]
+        premiums = sum(_premium(fill) for fill in fills if fill.side == "buy")
+        asked = sum(_asked(fill, portfolio=portfolio) for fill in fills)
+        paid = premiums + round(asked * (1 + 3 * draw.random() ** 2))
     yield Transfer(
         transfer_id=f"{name}/deposit", account=name, bucket="main", asset="BTC", amount=to_text(paid), reason="deposit",
         ts_ms=ts_ms,
     )  # fmt: skip
     yield from fills
+
+
+def _on_margin(name: str, rows: list[dict[str, str]], draw: Random, ts_ms: int) -> tuple[list[Fill], int]:
+    """A call, and what of its premium is paid, e18 BTC."""
+    call, (least, most) = draw.choice(sorted(FINANCED.items()))
+    row = next(row for row in rows if row["symbol"].endswith(call))
+    fill = structs.replace(_fill(name, row, draw, ts_ms), side="buy")
+    return [fill], round(_premium(fill) * (least + (most - least) * draw.random() ** 2))
 
 
 def _fill(name: str, row: dict[str, str], draw: Random, ts_ms: int) -> Fill:
