@@ -140,7 +140,7 @@ class Looks:
             None if account is None else Story(account, partial(show_story_line, as_json=as_json))
         )
         self.until: Until | None = None if until is None else Until(until)
-        step_by_step = self.story is not None or self.until is not None or self.reporter is not None
+        step_by_step = any(look is not None for look in (self.reporter, self.diff, self.story, self.until))
         self.plan = structs.replace(
             plan, matching=chosen_matching(plan), **({"stretch": 1} if step_by_step else {})
         )  # fmt: skip
