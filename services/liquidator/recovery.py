@@ -67,9 +67,9 @@ def encode_snapshot(slot: Slot, number: str, stored: Stored) -> Iterator[tuple[b
 
 
 def newest_snapshot(records: Sequence[Record]) -> tuple[Slot, Stored] | None:
-    """The newest whole snapshot among the records of a partition, and its slot."""
+    """The whole snapshot that is furthest on among the records of a partition, and its slot."""
     rows: dict[Slot, dict[str, Row]] = {"a": {}, "b": {}}
-    marks: dict[Slot, tuple[int, Mark]] = {}
+    marks: dict[Slot, Mark] = {}
     for record in records:
         name, _, field = (record.key or b"").decode(errors="replace").partition("/")
         slot: Slot = "b" if name == "b" else "a"
@@ -78,14 +78,19 @@ def newest_snapshot(records: Sequence[Record]) -> tuple[Slot, Stored] | None:
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # not one of ours; a snapshot that misses it is not whole
         if isinstance(content, Mark):
-            marks[slot] = (record.offset, content)
+            marks[slot] = content
         else:
             rows[slot][field] = content
-    for slot, (_, mark) in sorted(marks.items(), key=lambda item: -item[1][0]):
+    for slot, mark in sorted(marks.items(), key=lambda item: -_progress(item[1].offsets)):
         found = [(field, row.row) for field, row in rows[slot].items() if row.number == mark.number]
         if len(found) == mark.rows and rows_digest(found) == mark.digest:
             return slot, Stored(mark.epoch, mark.claim, mark.offsets, found, mark.settings)
     return None
+
+
+def _progress(offsets: Mapping[str, int]) -> int:
+    """Vectors of one shard grow in all topics: their sums order them."""
+    return sum(offsets.values())
 
 
 class Recovery:
@@ -164,19 +169,26 @@ class Recovery:
         stored = await self._table.load(partition)
         if stored.offsets is None:
             return
-        if partition not in self._slots:
+        if partition not in self._newest:
             found = newest_snapshot(await log.read(partition))
-            self._slots[partition] = ("b" if found is None else found[0], 0)
-        newest, count = self._slots[partition]
+            self._newest[partition] = ("b", -1) if found is None else (found[0], _progress(found[1].offsets or {}))
+        newest, progress = self._newest[partition]
+        if _progress(stored.offsets) < progress:
+            # A copy of a table that lost writes would take the place of what it can be healed from.
+            self._log.warning("table_behind_snapshot", partition=partition, offsets=dict(stored.offsets))
+            return
         slot: Slot = "a" if newest == "b" else "b"
-        await log.write(partition, encode_snapshot(slot, f"{stored.epoch}.{self._clock.now_ms()}.{count}", stored))
-        self._slots[partition] = (slot, count + 1)
+        self._written += 1
+        await log.write(
+            partition, encode_snapshot(slot, f"{stored.epoch}.{self._clock.now_ms()}.{self._written}", stored)
+        )
+        self._newest[partition] = (slot, _progress(stored.offsets))
         self._meter.event("snapshot_written")
         self._log.info("snapshot_written", partition=partition, rows=len(stored.rows), offsets=dict(stored.offsets))
 
     def forget(self, partition: int) -> None:
         """Another owner may have written since."""
-        self._slots.pop(partition, None)
+        self._newest.pop(partition, None)
 
 
 def choose_start(

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOP_GAP_MS = 500
-MALFUNCTIONS = {"order_exceeds_position", "order_not_justified", "attempts_without_effect", "reference_differs", "certificate_violated"}
+MALFUNCTIONS = {
+    "order_exceeds_position",
+    "order_not_justified",
+    "attempts_without_effect",
+    "reference_differs",
+    "certificate_violated",
+}
 OLD_S = 1.0  # an account record that waits unread for so long shuts the gate, whatever the fetches do
 
 

@@ -295,8 +295,8 @@ class World:
                 }
                 return f"partition {partition} is decided by {deciders} of {states}"
             fields = self.server.data.get(f"rf:{{p{partition}}}:meta", {})
-            stored = {name.decode()[7:]: int(at) for name, at in fields.items() if name.startswith(b"offset:")}
-            if stored != self._ends(partition):
+            stored = {name[7:]: at for name, at in fields.items() if name.startswith(b"offset:")}
+            if stored != {topic.encode(): b"%d" % end for topic, end in self._ends(partition).items()}:
                 return f"partition {partition} is stored at {stored} of {self._ends(partition)}"
             fold = self._fold_at(partition, self._ends(partition))
             if waiting := [order for order, state in fold.orders.items() if not (state.settled or state.terminal)]:

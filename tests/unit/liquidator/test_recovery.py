@@ -31,9 +31,15 @@ def log_of(*snapshots: tuple[Slot, str, Stored], compacted: bool = True) -> list
 
 @pytest.mark.parametrize("compacted", [True, False])
 def test_the_newest_snapshot_is_found(compacted: bool) -> None:
-    found = newest_snapshot(log_of(("a", "1", stored(10)), ("b", "2", stored(20)), ("a", "3", stored(30)), compacted=compacted))
+    found = newest_snapshot(
+        log_of(("a", "1", stored(10)), ("b", "2", stored(20)), ("a", "3", stored(30)), compacted=compacted)
+    )
     assert found is not None
-    assert (found[0], found[1].offsets, sorted(found[1].rows)) == ("a", {"fills": 30, ORDERS: 20}, sorted(stored(30).rows))
+    assert (found[0], found[1].offsets, sorted(found[1].rows)) == (
+        "a",
+        {"fills": 30, ORDERS: 20},
+        sorted(stored(30).rows),
+    )
 
 
 @pytest.mark.parametrize("length", range(5))
@@ -43,6 +49,12 @@ def test_a_snapshot_is_whole_or_not_there(length: int) -> None:
     found = newest_snapshot(records[: 8 + length])
     assert found is not None
     assert found[1].offsets == {"fills": 30 if length == 4 else 20, ORDERS: 20}
+
+
+def test_a_copy_of_a_table_that_lost_writes_is_not_the_newest() -> None:
+    found = newest_snapshot(log_of(("a", "1", stored(10)), ("b", "2", stored(20)), ("a", "3", stored(15))))
+    assert found is not None
+    assert found[1].offsets == {"fills": 20, ORDERS: 20}
 
 
 def test_a_row_that_was_changed_makes_its_snapshot_none() -> None:
