@@ -106,9 +106,10 @@ class Recovery:
         self._clock = clock
         self._meter = meter
         self._log = logger
-        self._slots: dict[
+        self._newest: dict[
             int, tuple[Slot, int]
-        ] = {}  # partition -> slot of the newest whole snapshot, how many we wrote
+        ] = {}  # partition -> slot and progress of the snapshot that is furthest on
+        self._written = 0
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
