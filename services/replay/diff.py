@@ -61,13 +61,17 @@ class Breaches:
     def __init__(self) -> None:
         self._engine: ReplayEngine | None = None
         self._watched: dict[str, tuple[Order, int]] = {}  # with the ticks since
+        self._tick_ms = 0
+        self._known: set[str] = set()  # an order that is sent again is no new breach
         self._short: dict[str, str] = {}
 
     def attach(self, engine: ReplayEngine) -> None:
         self._engine = engine
 
     def watch(self, order: Order) -> None:
-        self._watched.setdefault(order.order_id, (order, 0))
+        if order.order_id not in self._known:
+            self._known.add(order.order_id)
+            self._watched[order.order_id] = (order, 0)
 
     def short(self, order_id: str) -> str | None:
         """In words, where it was over within `NEAR_MS`."""
@@ -75,11 +79,12 @@ class Breaches:
 
     def saw(self, record: Record) -> None:
         """Another tick is coming: the buckets as the one before has left them."""
-        if not self._watched or record.topic != "prices":
+        if record.topic != "prices":
             return
+        before_ms, self._tick_ms = self._tick_ms, record.timestamp_ms
         assert self._engine is not None, "attached before the first record"
         for order_id, (order, ticks) in list(self._watched.items()):
-            elapsed_ms = record.timestamp_ms - order.ts_ms
+            elapsed_ms = max(0, before_ms - order.ts_ms)
             view = (
                 self._engine.view(order.account, order.bucket) if elapsed_ms <= NEAR_MS and ticks < MOST_TICKS else None
             )

@@ -169,3 +169,11 @@ def test_what_is_no_order_is_wrong_use(given: str, tmp_path: Path) -> None:
     recording.write_text(fallen().text())
     result = CliRunner().invoke(app, ["verify", given, str(recording)], input="{}")
     assert result.exit_code == 2
+
+
+def test_a_breach_that_was_over_soon_may_have_been_passed_over() -> None:
+    """Under water for 300 ms and three marks of it: a worker that reads them together sees only the last."""
+    tape = Tape().long().wait(3_000).mark("909").wait(100).mark("908").wait(100).mark("908.5").wait(100).mark("950")
+    (line,) = diff(tape.wait(3_000).mark("950")).effects("diff")
+    assert (line["replay"], line["cause"]) == ("replay_only", "another_tick")
+    assert line["detail"] == "the bucket was liquidatable for 300 ms (3 ticks) in the order of the recording"
