@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import count, islice
 
+from tests.simulation.faults import CRASH_POINTS
 from tests.simulation.world import Outcome, World
 
 
@@ -48,10 +49,14 @@ def summary(done: list[Outcome], elapsed: float) -> str:
     seen = " ".join(
         f"{name}={alarms[name]}" for name in ("snapshot_written", "restored_from_snapshot", "table_damaged", "hole")
     )
+    hits = [
+        sum(n for o in done for name, n in o.faults.items() if name.partition("@")[2] in hooks)
+        for hooks in CRASH_POINTS.values()
+    ]
     kinds = " ".join(f"{name}={n}" for name, n in sorted(faults.items()))
     return (
         f"seeds={len(done)} failed={len(failed)} faults={faults.total()} simulated_s={simulated:.0f} wall_s={elapsed:.0f} "
-        f"fills={sum(o.fills for o in done)} orders={sum(o.orders for o in done)} executed={sum(o.executed for o in done)} void={sum(o.void for o in done)} {seen} | {kinds}"
+        f"fills={sum(o.fills for o in done)} orders={sum(o.orders for o in done)} executed={sum(o.executed for o in done)} void={sum(o.void for o in done)} {seen} crash_points={len(hits)} each_hit_at_least={min(hits)} | {kinds}"
     )
 
 

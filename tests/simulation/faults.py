@@ -107,12 +107,12 @@ class Chaos:
             self._for_a_while(1.5, node.redis.restore)
 
     def _broker_away(self) -> None:
-        self.world.kafka_away(True)
-        self._for_a_while(0.8, lambda: self.world.kafka_away(False))
+        self.world.kafka_away(away=True)
+        self._for_a_while(0.8, lambda: self.world.kafka_away(away=False))
 
     def _redis_away(self) -> None:
-        self.world.redis_away(True)
-        self._for_a_while(0.8, lambda: self.world.redis_away(False))
+        self.world.redis_away(away=True)
+        self._for_a_while(0.8, lambda: self.world.redis_away(away=False))
 
     def _storm(self) -> None:
         draw, weather = self.draw, self.world.weather

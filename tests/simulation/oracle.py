@@ -222,11 +222,11 @@ def check_orders(messages: Messages, partition: int) -> int:
         evidence = (order.order_id, repr(order.evidence))
         if evidence not in checked:
             checked.add(evidence)
-            _check_order(messages, partition, record, order)
+            check_order(messages, partition, record, order)
     return count
 
 
-def _check_order(messages: Messages, partition: int, record: Record, order: Order) -> None:
+def check_order(messages: Messages, partition: int, record: Record, order: Order) -> None:
     name = f"order {order.order_id} at {ORDERS}[{partition}]@{record.offset}"
     right_id = id_of_order(order.account, order.bucket, order.instrument, order.attempt)
     promise(order.order_id == right_id, f"{name}: its id is not the hash of account, bucket, instrument and attempt")

@@ -172,7 +172,9 @@ def _bug(plant: Callable[[], Sequence[Patch]], *among: str) -> Planted:
 
 
 PLANTED: Final[dict[str, Planted]] = {
-    "stored without comparing the offsets before": _bug(lambda: [patch.object(RedisServer, "checks_offsets", False)]),
+    "stored without comparing the offsets before": _bug(
+        lambda: [patch.object(RedisServer, "checks_offsets", new=False)]
+    ),
     "orders count as issued when they are decided": _bug(_orders_are_issued_when_decided),
     "orders of any epoch count": _bug(_epochs_are_not_compared, "pause_point", "storm", "coordinator_cut"),
     "order ids are not deterministic": _bug(_ids_are_random),

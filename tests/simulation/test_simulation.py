@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.faults import CRASH_POINTS
 from tests.simulation.world import World
 
 SEEDS = 200
@@ -22,6 +23,16 @@ def test_nothing_is_lost_nothing_happens_twice_and_all_ends_well(first: int) -> 
         executed += outcome.executed
     assert faults > 10 * CHUNK, "histories without faults prove nothing"
     assert executed > 5 * CHUNK, "histories without liquidations prove nothing"
+
+
+def test_every_crash_point_is_a_place_that_processes_pass() -> None:
+    passed: set[str] = set()
+    for seed in range(6):
+        world = World(seed)
+        world.run()
+        passed |= set(world.hooks)
+    missing = {hook for hooks in CRASH_POINTS.values() for hook in hooks} - passed
+    assert not missing
 
 
 def test_a_seed_is_one_history() -> None:

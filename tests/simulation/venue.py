@@ -129,7 +129,7 @@ class Venue:
         price = f"{self.marks[instrument]:.1f}"
         self._book(client, instrument, side, quantity, price, {"exec_type": "trade"})
 
-    def _book(
+    def _book(  # noqa: PLR0917  # an execution is these numbers
         self, client: Client, instrument: str, side: str, quantity: str, price: str, more: dict[str, Any]
     ) -> None:
         bucket = client.bucket(instrument)

@@ -204,11 +204,11 @@ class World:
     def calm(self) -> None:
         self.weather.__dict__.update(Weather().__dict__)
 
-    def kafka_away(self, away: bool) -> None:
+    def kafka_away(self, *, away: bool) -> None:
         for node in self.alive():
             (node.kafka.cut if away else node.kafka.restore)()
 
-    def redis_away(self, away: bool) -> None:
+    def redis_away(self, *, away: bool) -> None:
         for node in self.alive():
             (node.redis.cut if away else node.redis.restore)()
 
