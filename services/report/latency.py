@@ -1,5 +1,6 @@
 """How late things were: prices on their way in, orders on their way out, answers on their way back."""
 
+from collections import OrderedDict
 from typing import Any, Final
 
 from services.contracts.messages import Order, OrderEvent, Price
@@ -32,14 +33,14 @@ class Delays:
     """Told every price, every decided order and every recorded order and answer."""
 
     def __init__(self, grid: Grid) -> None:
-        self._price_times: dict[tuple[int, int], int] = {}
-        self._sent: dict[str, int] = {}
+        self._price_times: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._sent: OrderedDict[str, int] = OrderedDict()
         self._delays = {name: Delay(grid) for name in ("feed", "decision", "order", "answer")}
 
     def price(self, place: int, record: Record, price: Price) -> None:
         """From the source's time to the broker's."""
         if len(self._price_times) >= REMEMBERED:
-            del self._price_times[next(iter(self._price_times))]
+            self._price_times.popitem(last=False)
         self._price_times[record.partition, record.offset] = record.timestamp_ms
         self._delays["feed"].add(place, record.timestamp_ms - price.ts_ms)
 
@@ -55,7 +56,7 @@ class Delays:
         if times and order.attempt == 1:
             self._delays["order"].add(place, max(0, record.timestamp_ms - max(times)))
         if len(self._sent) >= AWAITED:
-            del self._sent[next(iter(self._sent))]
+            self._sent.popitem(last=False)
         self._sent.setdefault(order.order_id, record.timestamp_ms)
 
     def recorded_answer(self, place: int, record: Record, event: OrderEvent) -> None:

@@ -3,6 +3,7 @@
 These are findings about the input, not about decisions: an engine that sees the same input decides the same.
 """
 
+from collections import OrderedDict
 from typing import Any, Final
 
 from msgspec import Struct
@@ -63,7 +64,7 @@ class Quality:
         self._logs: dict[tuple[str, int], Log] = {}
         self._feeds: dict[str, Feed] = {}
         self._findings: dict[tuple[str, str], Finding] = {}
-        self._ids: dict[tuple[str, str], None] = {}
+        self._ids: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._unchecked: set[str] = set()
 
     def record(self, record: Record, message: Message | None) -> None:
@@ -107,7 +108,7 @@ class Quality:
             self._find("id repeated", record.topic, record, 1)
             return
         if len(self._ids) >= REMEMBERED:
-            del self._ids[next(iter(self._ids))]
+            self._ids.popitem(last=False)
         self._ids[key] = None
 
     def _price(self, record: Record, price: Price) -> None:
