@@ -11,8 +11,9 @@ from typing import IO, TYPE_CHECKING
 import typer
 
 from services.cli.journal_replay import replay_journal
-from services.cli.output import ExitCode, flush_json, note, stop, watched
+from services.cli.output import ExitCode, flush_json, note, stop
 from services.cli.pacing import paced, speed_of
+from services.cli.progress import shown_progress
 from services.cli.recordings import KafkaConfig, RecordingPath, opened, recorded_settings
 from services.cli.replay_options import (
     AccountStory,
@@ -223,7 +224,7 @@ def run_all(looks: Looks, asked: "list[WhatIf]", *, speed: str | None) -> "list[
         ]  # fmt: skip
 
         def shown_to_all(records: "Iterable[Record]") -> "Iterable[Record]":
-            counted = partial(watched, what="records")
+            counted = partial(shown_progress, total=records_in(looks.plan.recording))
             seen = counted if looks.reporter is None else looks.reporter.watched(counted)
             return looks.records_of(seen(paced(records, pace)))
 
@@ -246,6 +247,11 @@ def run_all(looks: Looks, asked: "list[WhatIf]", *, speed: str | None) -> "list[
         show_comparison(runs, as_json=as_json)  # with `--set` alone the JSON stays what it always was
     show_summaries(summaries, [dict(run.what_if.changes) or None for run in runs], as_json=as_json)
     return summaries
+
+
+def records_in(recording: "Recording") -> int | None:
+    """How many, where its manifest says so."""
+    return None if recording.manifest is None else recording.manifest.records
 
 
 def _copy(spool: IO[bytes]) -> None:
