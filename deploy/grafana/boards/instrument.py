@@ -8,6 +8,8 @@ from deploy.grafana.boards.panels import HEALTHY, JOB, View, values_of
 from deploy.grafana.boards.panels import board as make
 
 CHOSEN = f'{JOB}, instrument=~"$instrument"'
+MARKET = 'instrument=~"$instrument"'
+TESTED = "ringfence_risk_backtest"
 NO_RISK = "Empty where `ringfence risk` is not scraped."
 
 MARKS = (
@@ -39,6 +41,16 @@ RISK = (
     View(title="Made liquidatable by a step", width=8, alert="RingfenceBucketUnordered",
          asks=[(f"sum by (instrument) (ringfence_newly_liquidatable_notional_total{{{CHOSEN}}})", "{{instrument}}")],
          says=f"Notional in the settlement asset, since the workers started. {HEALTHY}"),
+    View(title="Will be, when announced rises take effect", width=12, alert="RingfenceBucketUnordered",
+         asks=[(f"sum by (instrument) (ringfence_coming_liquidatable_notional{{{CHOSEN}}})", "{{instrument}}"),
+               (f"sum by (instrument) (ringfence_coming_unchecked_buckets{{{CHOSEN}}})", "{{instrument}} buckets not counted")],
+         says="Notional in the settlement asset, of multipliers that were published and do not hold yet. Empty when none is announced."),
+    View(title="Moves beyond the margin", width=12, unit="percentunit", red=0.01,
+         asks=[(f"max by (instrument) ({TESTED}_breaches{{{MARKET}}}) / max by (instrument) ({TESTED}_observations{{{MARKET}}})",
+                "{{instrument}}")],
+         says=f"Share of the close-out windows since the publisher's term began. {NO_RISK}"),
+    View(title="Publishers elected", width=24, low_is_bad=True, red=1, asks=[("sum(ringfence_risk_elected)", "")],
+         says=f"One, or multipliers stand still. {NO_RISK}"),
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.grafana.boards.all import FOLDER, files
 from deploy.grafana.boards.panels import MAY_BE_EMPTY
+from services.adapters.metric_catalogue import CATALOGUE
 from tests.tidy.tree import ROOT
 from tests.unit.deployment.promql import unknown_names, wrong_matchers
 from tests.unit.deployment.test_alerts import ALERTS, RECORDED
@@ -80,6 +81,13 @@ def test_every_alert_that_pages_is_on_a_board() -> None:
     # Without a link of their own: a reason on "Why a gate is shut", an alarm on "Alarms", an event on "What should be rare".
     within = {"RingfenceShardRefused", "RingfenceMalfunction", "RingfenceSegregationBreached", "RingfenceTableDamaged"}
     assert pages - linked <= within
+
+
+def test_every_metric_is_asked_for_somewhere() -> None:
+    asked = [expr for board in BOARDS.values() for expr in queries(board)] + [
+        alert["expr"] for alert in ALERTS.values()
+    ]
+    assert not [entry.exposed for entry in CATALOGUE if not any(entry.exposed in expr for expr in asked)]
 
 
 def test_grafana_reads_the_folder_that_is_written() -> None:
