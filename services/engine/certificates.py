@@ -26,7 +26,7 @@ WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoin
 NARROWEST_SHARE: Final = 1e-7  # a smaller box would be redrawn at every tick: the bucket is hot instead
 EDGE: Final = 1e-12  # triggers are pulled inward by more than the rounding of a mark to float
 FAVOURED: Final = 8.0  # how many times wider a box is on the side that helps, at most
-MOST_UNDRAWN: Final = 64
+MOST_UNDRAWN: Final = 256
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
 Entry = tuple[float, BucketKey, int]
