@@ -175,7 +175,7 @@ def commands() -> list[list[str]]:
 def test_every_command_is_there() -> None:
     assert sorted(" ".join(command) for command in commands()) == [
         "account", "config logs", "config metrics", "config show", "control clear", "control halt", "control resume", "demo", "doctor", "liquidator",
-        "margin", "record", "replay", "risk", "schemas check", "schemas write", "top", "topics check", "topics create", "verify", "version",
+        "margin", "record", "replay", "risk", "schemas check", "schemas write", "top", "topics check", "topics create", "venue", "verify", "version",
     ]  # fmt: skip
 
 
