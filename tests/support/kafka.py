@@ -55,7 +55,9 @@ class KafkaServer(ServerProcess):
             return False
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        # The first byte is free of the bits that would make the text begin with "-", and look like an option.
+        raw = bytes([uuid.uuid4().bytes[0] & 0x7F]) + uuid.uuid4().bytes[1:]
+        cluster_id = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
         command = self._jvm("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties))
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
         if done.returncode != 0:
