@@ -164,6 +164,8 @@ class Ownership:
             self._gates.shut(shard, Reason.CLAIM)
         effects = self._engine.apply(record)
         shard.claim = record.offset
+        if claim.nonce not in shard.nonces:
+            self._decided_by_another(shard, record.offset)
         if awaited:
             self._own_claim_read(shard, record.offset)
         elif unexpected and claim.nonce in shard.nonces:
@@ -174,6 +176,16 @@ class Ownership:
                 "claimed_by_another", partition=shard.partition, instance=claim.instance, epoch=record.offset
             )
         return effects
+
+    def _decided_by_another(self, shard: Shard, epoch: int) -> None:
+        """Before we decide again, everything is read that the account topics hold after our next claim (or the one on its way)."""
+        ours_is_newer = shard.fence is not None and shard.fence > epoch
+        if ours_is_newer and Reason.RECOVERING in shard.reasons:
+            return  # an old claim, read on the way: the ends that we are reading to were asked for after ours
+        self._gates.shut(shard, Reason.RECOVERING)
+        shard.targets = None
+        if ours_is_newer:
+            self._spawn(shard.partition, self._learn_targets(shard))
 
     def _own_claim_read(self, shard: Shard, offset: int) -> None:
         """All that was sent under earlier epochs has been read, or will never count."""
