@@ -43,6 +43,9 @@ modelcheck: $(STAMP) ## every interleaving of the order protocol and of the flus
 simulate: $(STAMP) ## SEEDS=n histories full of faults, simulated; CAMPAIGN=1 goes on until stopped, ARGS="--seed 7 --verbose" shows one
 	@$(BIN)/python -m tests.simulation --processes 2 $(if $(CAMPAIGN),--campaign,--seeds $(or $(SEEDS),1000)) $(ARGS)
 
+chaos: $(STAMP) ## MINUTES=n of faults on real processes, SEED=n, ARGS="--fills 3000"; one line of figures at the end
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(ARGS)
+
 schemas: $(STAMP) ## write the JSON Schemas from the message types
 	@$(BIN)/ringfence schemas write $(ARGS)
 
@@ -66,4 +69,4 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 		touch $@'
 
-.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck
+.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck chaos

@@ -5,8 +5,9 @@ Linear contracts, one flat tier, one currency: small enough to be obviously righ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from services.contracts.codec import decode
 from services.contracts.decimals import ONE, parse, to_text
@@ -15,7 +16,6 @@ from services.contracts.messages import Claim, Fill, Message, Order, OrderEvent,
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.engine.rows import BucketRow, decode_row
-from tests.simulation.kafka import Broker
 from tests.simulation.venue import MAINTENANCE, ORDERS
 
 TAG_BYTES = 16
@@ -48,10 +48,16 @@ class OrderState:
         return not reserved and (self.terminal or self.filled > 0)
 
 
+class Logs(Protocol):
+    """What a broker holds; an offset is a place in the sequence."""
+
+    def log(self, topic: str, partition: int, /) -> Sequence[Record]: ...
+
+
 class Messages:
     """Each record decoded once."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Logs) -> None:
         self.broker = broker
         self._decoded: dict[tuple[str, int], list[Message | Refusal]] = {}
 

@@ -1,0 +1,142 @@
+"""The workers of a chaos run: each in its place, behind its own cable to Redis, started again whenever it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.adapters.process import Exit
+from tests.chaos.proxy import Proxy
+from tests.integration.venue import now_ms
+from tests.integration.worker_process import WorkerProcess
+
+RESTART_S = 0.5
+END_S = 60.0
+TAIL_BYTES = 6_000
+
+
+class ChaosWorker(WorkerProcess):
+    """A worker with a session that a loaded machine can keep, and snapshots every few seconds."""
+
+    def __init__(self, folder: Path, name: str, bootstrap: str, redis_url: str, prefix: str) -> None:
+        super().__init__(folder, name, bootstrap, redis_url, prefix)
+        self.config.write_text(
+            f'[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "{prefix}"\ngroup = "{prefix}group"\n'
+            "session_timeout_ms = 2000\nheartbeat_interval_ms = 500\nrebalance_timeout_ms = 2000\nrequest_timeout_ms = 10000\n"
+            f'[redis]\nurl = "{redis_url}"\nprefix = "{prefix}"\n'
+            "[engine]\norder_ttl_ms = 4000\n"
+            f'[worker]\ninstance = "{name}"\nsnapshot_ms = 8000\nreclaim_ms = 10000\nshutdown_ms = 30000\n'
+            '[http]\nport = 0\n[log]\nformat = "json"\n'
+        )
+
+    def tail(self) -> str:
+        return self.log().encode()[-TAIL_BYTES:].decode(errors="replace")
+
+
+@dataclass
+class Life:
+    """One process: when it was killed, if it was."""
+
+    worker: ChaosWorker
+    killed_ms: int | None = None
+    frozen: bool = False
+
+
+@dataclass
+class Place:
+    """Where one worker after the other lives. Every life has an instance name of its own, so that its claims tell it apart."""
+
+    name: str
+    folder: Path
+    bootstrap: str
+    prefix: str
+    proxy: Proxy
+    draw: random.Random
+    lives: list[Life] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)  # ends that nobody caused
+    refused_starts: int = 0  # Kafka or Redis did not answer
+    closing: bool = False
+
+    @property
+    def life(self) -> Life | None:
+        """The process that runs now."""
+        last = self.lives[-1] if self.lives else None
+        if last is None or last.worker.process is None or last.worker.process.returncode is not None:
+            return None
+        return last
+
+    async def keep(self) -> None:
+        """Start, wait for the end, start again: what a supervisor does. Cancelled, it leaves the last process as it is."""
+        while not self.closing:
+            url = f"redis://127.0.0.1:{self.proxy.port}/0"
+            life = Life(ChaosWorker(self.folder, f"{self.name}.{len(self.lives)}", self.bootstrap, url, self.prefix))
+            self.lives.append(life)
+            await life.worker.start(ready=False)
+            assert life.worker.process is not None
+            code = await life.worker.process.wait()
+            if life.killed_ms is None and not self.closing:
+                self._note(life, code)
+            await asyncio.sleep(RESTART_S * self.draw.uniform(0.2, 3))
+
+    def _note(self, life: Life, code: int) -> None:
+        if code == Exit.UNREACHABLE:
+            self.refused_starts += 1
+        else:
+            self.unexpected.append(f"{life.worker.name} ended with {code}")
+
+    def kill(self) -> bool:
+        life = self.life
+        if life is None or life.worker.process is None:
+            return False
+        life.killed_ms = now_ms()
+        life.worker.process.kill()
+        return True
+
+    def freeze(self) -> Life | None:
+        life = self.life
+        if life is None or life.frozen:
+            return None
+        life.frozen = True
+        life.worker.freeze()
+        return life
+
+    def thaw(self, life: Life) -> None:
+        life.frozen = False
+        with contextlib.suppress(ProcessLookupError):  # killed while it was frozen
+            life.worker.thaw()
+
+    async def open_gates(self) -> int:
+        life = self.life
+        if life is None or (not life.worker.port and not await self._knows_port(life)):
+            return 0
+        return int(await life.worker.metric("ringfence_gate_open"))
+
+    async def _knows_port(self, life: Life) -> bool:
+        """The port is in the log; a process that ended says nothing."""
+        with contextlib.suppress(AssertionError):
+            await life.worker.is_ready()
+        return life.worker.port > 0
+
+    async def end(self) -> int | None:
+        """SIGTERM, and wait; the exit code."""
+        self.closing = True
+        life = self.life
+        if life is None or life.worker.process is None:
+            return None
+        life.worker.process.terminate()
+        return await asyncio.wait_for(life.worker.process.wait(), END_S)
+
+    async def destroy(self) -> None:
+        """Whatever still runs is killed."""
+        self.closing = True
+        for life in self.lives:
+            if life.worker.process is not None and life.worker.process.returncode is None:
+                life.worker.process.kill()
+                await life.worker.process.wait()
+
+    def logs(self) -> str:
+        """The ends of the logs of the last two lives."""
+        return "\n".join(f"--- {life.worker.name}\n{life.worker.tail()}" for life in self.lives[-2:])
