@@ -13,7 +13,7 @@ from services.contracts.identifiers import partition_of
 from services.contracts.messages import AccountState, Claim, LiquidationRecord, Order, OrderEvent, RiskParameters
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
-from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
+from services.contracts.topics import BROADCAST_TOPICS
 from services.contracts.views import BucketView
 from services.engine import facts, orders
 from services.engine.audit import Audit
@@ -362,12 +362,13 @@ class Engine:
         if record.topic in BROADCAST_TOPICS:
             context.time_ms = max(context.time_ms, record.timestamp_ms)
             context.market.places[record.topic] = (record.partition, record.offset)
-        refusal = self._misplaced(message, record) or fold(message, record)
-        if refusal is not None:
-            self._refuse(record, refusal)
-        if record.topic in ACCOUNT_TOPICS:
+            refusal = fold(message, record)
+        else:
+            refusal = self._misplaced(message, record) or fold(message, record)
             context.read[record.topic, record.partition] = record.offset
             compare_statements(context)
+        if refusal is not None:
+            self._refuse(record, refusal)
 
     def _refuse(self, record: Record, refusal: Refusal) -> None:
         self._context.refused[refusal.reason] += 1
@@ -377,7 +378,7 @@ class Engine:
         """Another client's default partitioner is the usual cause of an account in a wrong partition."""
         count = self._context.settings.account_partitions
         account = getattr(message, "account", None)
-        if count is None or record.topic not in ACCOUNT_TOPICS or account is None:
+        if count is None or account is None:
             return None
         right = partition_of(account, count)
         if right == record.partition:
@@ -459,6 +460,9 @@ class Engine:
     def _finish(self) -> list[Effect]:
         """Send unanswered orders again; value every touched bucket; decide worst first; then tell changes of status."""
         context = self._context
+        if not context.touched and not context.unanswered:
+            context.stepped.clear()
+            return [*context.dead_letters, *context.effects]  # most ticks: no box was left
         self._resend()
         acute: list[tuple[Account, Bucket, Valuation | Incomplete]] = []
         for key in sorted(context.touched):

@@ -103,7 +103,7 @@ class PriceBook:
         """|new/last - 1| > max_move·max(1, √(seconds between)), where there is a last value to compare with."""
         if limits.max_move is None or state.tick is None:
             return False
-        pair = _tested(tick, state.tick, limits)
+        pair = _tested_against_state(tick, state, limits)
         if pair is None:
             return False
         allowed = limits.max_move * _growth(tick.ts_ms - state.ts_ms)
@@ -201,6 +201,14 @@ def _tested(tick: Price, against: Price, limits: Limits) -> tuple[int, int] | No
         if mine is not None and theirs is not None and (other := parse(theirs)) > 0:
             return parse(mine), other
     return None
+
+
+def _tested_against_state(tick: Price, state: PriceState, limits: Limits) -> tuple[int, int] | None:
+    """`_tested` against the last accepted tick, whose mark is known as a number."""
+    if not limits.is_option and tick.mark_price is not None and state.mark:
+        return parse(tick.mark_price), state.mark
+    assert state.tick is not None, "callers ask only where there is a last value"
+    return _tested(tick, state.tick, limits)
 
 
 def _is_older(state: PriceState, tick: Price) -> bool:
