@@ -43,7 +43,7 @@ from services.engine.search import FullScan, Search
 from services.engine.sequences import alarm_gap
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
-from services.engine.statements import compare_statements
+from services.engine.statements import compare_statements, forget_read, note_read
 from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.views import view_of
@@ -138,9 +138,7 @@ class Engine:
                 continue
             if not account.known:
                 facts.become_provisional(self._context, account)
-            for bucket in account.buckets.values():
-                if bucket.defaulted:
-                    self._context.touched[account.account, bucket.name] = None
+            self._context.touched |= {(account.account, b.name): None for b in account.buckets.values() if b.defaulted}
         return self._finish()
 
     def shut_gate(self, partition: int) -> None:
@@ -164,6 +162,7 @@ class Engine:
                 self.census.entered(account.buckets[bucket_name])
         for account in restored.values():
             self._context.totals.enter(account)
+            note_read(self._context, account)
         self._rearm(partition)
 
     def _rearm(self, partition: int) -> None:
@@ -200,6 +199,7 @@ class Engine:
                 context.touched.pop(key, None)
             context.totals.leave(account)
             del context.accounts[account.account]
+        forget_read(context, partition)
         context.dirty.pop(partition, None)
         context.epochs.pop(partition, None)
         context.gates.pop(partition, None)
@@ -280,9 +280,7 @@ class Engine:
     def halts(self) -> dict[str, int]:
         """How many halts of an operator are in force, by their scope."""
         market = self._context.market
-        return {
-            "all": int(market.halted_all), "instrument": len(market.halted), "account": len(market.halted_accounts)
-        }  # fmt: skip
+        return {"all": int(market.halted_all), "instrument": len(market.halted), "account": len(market.halted_accounts)}
 
     def totals(self) -> dict[tuple[str, str], int]:
         """What each segregation class ("client", "house") holds of each asset: Σ balances, e18."""

@@ -27,6 +27,19 @@ def compare_statements(context: Context) -> None:
     context.statements = waiting
 
 
+def note_read(context: Context, account: Account) -> None:
+    """The account was restored: what it saw was read, though not by this process. A quiet topic may say nothing for long."""
+    for topic, (_, offset) in account.seen.items():
+        place = topic, account.partition
+        context.read[place] = max(offset, context.read.get(place, -1))
+
+
+def forget_read(context: Context, partition: int) -> None:
+    """The partition was given up: what comes back of it may be older, and is to be read again before it is compared."""
+    context.statements = [each for each in context.statements if each[0].partition != partition]
+    context.read = {place: offset for place, offset in context.read.items() if place[1] != partition}
+
+
 def _doubt(context: Context, account: Account, name: str, doubt: Doubt) -> None:
     bucket = account.bucket(name)
     bucket.doubts[f"{doubt.topic}:{doubt.offset}"] = doubt

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from services.contracts.messages import Default
-from services.engine.effects import Emit
+from services.engine.effects import Alarm, Emit
 from tests.support.script import Script, words
 
 Words = Callable[[Script], Script]
@@ -127,3 +127,30 @@ def test_a_deficit_that_was_written_is_not_reported_twice() -> None:
         script = Script().long().mark("880")
         script = (script.save() if saved else script).restart().wait(300).forget()
         script.mark("870").answer("rejected").check_effects("sell 1 at 900 takeover #2")
+
+
+def statement(script: Script, quantity: str) -> Script:
+    """The venue's word at all that was read; the usual long paid 1000 of its 100."""
+    return script.put("account-statements", {
+        "account": "a-1", "balances": {"BTC-PERP": {"USDT": "-900"}}, "positions": {"BTC-PERP": {"BTC-PERP": quantity}},
+        "through": {"fills": 0, "transfers": 0},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("quantity", "alarms"), [("1", []), ("2", ["statement_differs", "bucket_dirty"])])
+def test_after_a_restart_statements_do_not_wait_for_topics_that_are_quiet(quantity: str, alarms: list[str]) -> None:
+    """What the rows saw was read: nothing new of it has to come before the ledger is compared."""
+    script = statement(Script().long().save().restart().forget(), quantity)
+    assert script.alarms == alarms
+
+
+def test_a_shard_that_comes_back_older_is_not_compared_before_it_is_read_again() -> None:
+    """It was given up and is read from its beginning, statements first: that they differ until the rest is read is no doubt."""
+    script = statement(Script().long(), "1")
+    log = {each.topic: each for each in script._log}
+    script.engine.drop(0)
+    script.engine.restore(0, [])
+    order = ["account-statements", "accounts", "transfers", "fills"]
+    told = [effect for topic in order for effect in script.engine.apply(log[topic])]
+    assert not any(isinstance(effect, Alarm) for effect in told)
+    assert script.bucket().doubts == {}
