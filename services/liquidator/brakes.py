@@ -90,9 +90,12 @@ class Brakes:
             return None
         return Evidence("reference_differs", detail, order.account, order.bucket, order.instrument)
 
+    def learn(self, records: Sequence[Record]) -> None:
+        """What the second opinion rests on. Before the engine decides by the same records: an older one would contradict it."""
+        self._opinion.read(records)
+
     def read(self, records: Sequence[Record], shards: dict[int, Shard]) -> None:
         """Controls that clear a halt. What was decided while it stood is unknown to the log: claim, and decide from the level."""
-        self._opinion.read(records)
         if not self.halted:
             return
         for record in records:

@@ -315,6 +315,7 @@ class Worker:
         self._count(records)
         if len(prices) < len(records):
             references = [record for record in records if record.topic != PRICES]
+            self.brakes.learn(references)
             self._dispatch.carry_out(self._engine.apply_batch(references), Arrival(references, arrived))
             self.brakes.read(references, self.shards)
         if not prices:

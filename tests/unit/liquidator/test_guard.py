@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from services.contracts.codec import encode
 from services.contracts.messages import Control, Order
@@ -163,6 +165,21 @@ async def test_a_reference_that_differs_halts_the_shard() -> None:
     assert world.meter.alarms == ["reference_differs"]
     assert world.worker.shards[0].reasons == {Reason.MALFUNCTION}
     assert world.broker.valid_orders(0) == []
+
+
+async def test_the_second_opinion_knows_the_collateral_that_an_order_follows_from() -> None:
+    """A weight that is cut makes orders due at once: judged by the weight of before, a sound one would halt its shard."""
+    world = await World().live(0)
+    told = world.engine.calls
+
+    class Listens(Contradicts):
+        def read(self, records: Sequence[Record]) -> None:
+            told.extend(f"opinion {record.topic}@{record.offset}" for record in records)
+
+    world.worker.brakes._opinion = cast("SecondOpinion", Listens())
+    record = structs.replace(control(world, "resume", "all", "*"), topic="collateral", value=b"{}")
+    await world.worker.fold_broadcast([record])
+    assert told[-2:] == ["opinion collateral@0", "collateral@0"]
 
 
 def test_one_of_so_many_orders_is_looked_at() -> None:
