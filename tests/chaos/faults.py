@@ -19,7 +19,7 @@ from tests.support.redis import RedisServer
 
 MEAN_S: Final = 3.0
 # How often each comes in a round of all; each round is in an order of its own.
-BAG: Final = {"kill": 6, "pause": 3, "redis_restart": 2, "flush": 2, "cut": 3, "broker_restart": 1, "silence": 1}
+BAG: Final = {"kill": 7, "pause": 3, "redis_restart": 2, "flush": 2, "cut": 3, "broker_restart": 1, "silence": 1}
 
 
 class Faults:
@@ -77,11 +77,16 @@ class Faults:
     # -- kinds: each answers whether it happened -------------------------------------------------------------------------
 
     async def _kill(self) -> bool:
-        return self._draw.choice(self._places).kill()
+        """SIGKILL of a process that is past its start: the others have nothing to lose yet."""
+        up = [place for place in self._places if place.is_up]
+        return bool(up) and self._draw.choice(up).kill()
 
     async def _pause(self) -> bool:
         """SIGSTOP, mostly for longer than a session, and SIGCONT."""
-        place, seconds = self._draw.choice(self._places), self._draw.uniform(1, 7)
+        up, seconds = [place for place in self._places if place.is_up], self._draw.uniform(1, 7)
+        if not up:
+            return False
+        place = self._draw.choice(up)
         life = place.freeze()
         if life is None:
             return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,7 +19,7 @@ from services.engine.settings import Settings
 from services.replay.journalled import JournalError, Recomputed
 from services.replay.verify import check
 from tests.chaos.topics import Topics, by_account
-from tests.chaos.venue import PARTITIONS, Key, Venue
+from tests.chaos.venue import PARTITIONS, Key
 from tests.simulation.oracle import TAG_BYTES, Fold, Messages, Violation, check_order, check_rows, valid_orders
 from tests.simulation.venue import ORDERS
 
@@ -26,44 +27,78 @@ Rows = Mapping[int, Mapping[str, bytes]]
 Offsets = Mapping[int, Mapping[str, int]]
 # A record may reach its topic some time before the kill: its journal was on the way all the while.
 LAST_GASP_MS = 20_000
+REFERENCED = 4  # orders of a partition that the reference looks at, or some more
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run left behind. `killed`: instances and when they were killed; the rest as the venue knows it itself."""
+
+    topics: Topics
+    rows: Rows
+    offsets: Offsets
+    killed: Mapping[str, int]
+    positions: Mapping[Key, int]
+    fill_ids: AbstractSet[str]
+    executed: Sequence[str]
+
+
+def prove(recorded: Recorded, say: Callable[[str], None] = lambda _: None) -> Proof:
+    """Every check; `say` hears how far it is."""
+    proof = Proof(recorded)
+    for judge in (
+        proof.check_venue,
+        proof.check_tables,
+        proof.check_orders,
+        proof.check_executions,
+        proof.check_journal,
+        proof.check_by_reference,
+    ):
+        judge()
+        say(f"{len(proof.found)} found, {dict(proof.figures)}")
+    return proof
 
 
 @dataclass
 class Proof:
     """What was found wrong, and what was looked at."""
 
-    topics: Topics
+    recorded: Recorded
     found: list[str] = field(default_factory=list)
     figures: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.topics = self.recorded.topics
         self.messages = Messages(self.topics)
         self.folds = [Fold(self.messages, p).advance(self.topics.ends(p)) for p in range(PARTITIONS)]
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
-    def check_venue(self, venue: Venue) -> None:
+    def check_venue(self) -> None:
         """The topics hold what the venue told, so that it may be judged by them; every fill once."""
-        told = {key: held for key, held in venue.positions.items() if held}
+        told = {key: held for key, held in self.recorded.positions.items() if held}
         held: dict[Key, int] = {}
         seen: set[str] = set()
         for fold in self.folds:
             held |= fold.positions
             seen |= {name for name in fold.ids if name.startswith("f-")}
-        self._expect(seen == venue.fill_ids, f"the topics hold {len(seen)} fills, the venue told {len(venue.fill_ids)}")
+        self._expect(
+            seen == self.recorded.fill_ids,
+            f"the topics hold {len(seen)} fills, the venue told {len(self.recorded.fill_ids)}",
+        )
         self._expect(told == held, "positions by the topics are not those of the venue's own book")
         self._expect(not self.topics.log("dead-letters", 0), "records of the venue went to the dead letters")
         self.figures["fills"] = len(seen)
 
-    def check_tables(self, rows: Rows, offsets: Offsets) -> None:
+    def check_tables(self) -> None:
         """Every account topic is stored to its end (but for claims made in leaving), and the rows are the fold of it."""
         for partition, fold in enumerate(self.folds):
             ends = self.topics.ends(partition)
-            stored = {topic: offsets[partition].get(topic, 0) for topic in ACCOUNT_TOPICS}
+            stored = {topic: self.recorded.offsets[partition].get(topic, 0) for topic in ACCOUNT_TOPICS}
             left = self.messages.read(ORDERS, partition, stored[ORDERS], ends[ORDERS])
             is_whole = stored | {ORDERS: 0} == ends | {ORDERS: 0} and all(isinstance(m, Claim) for _, m in left)
             self._expect(is_whole, f"shard {partition} is stored at {stored}, its topics end at {ends}")
-            sealed = {name.encode(): bytes(TAG_BYTES) + row for name, row in rows[partition].items()}
+            sealed = {name.encode(): bytes(TAG_BYTES) + row for name, row in self.recorded.rows[partition].items()}
             self._try(partial(check_rows, fold, sealed))
 
     # -- the orders ----------------------------------------------------------------------------------------------------
@@ -89,7 +124,7 @@ class Proof:
             self.figures["orders"] += len({order.order_id for _, order in valid_orders(self.messages, partition)})
             self.figures["claims"] += sum(1 for r in self.topics.log(ORDERS, partition) if r.offset not in written)
 
-    def check_executions(self, venue: Venue) -> None:
+    def check_executions(self) -> None:
         """Each order executed at most once, as a valid one, for no more than it says, and only ever reduced a position."""
         for partition in range(PARTITIONS):
             largest: dict[str, int] = {}
@@ -107,7 +142,8 @@ class Proof:
             twice = [name for name, count in executions.items() if count > 1]
             self._expect(not twice, f"orders that executed more than once: {twice[:5]}")
             self.figures["executed"] += len(executions)
-        self._expect(len(set(venue.executed)) == len(venue.executed), "the matching engine executed an order id twice")
+        executed = self.recorded.executed
+        self._expect(len(set(executed)) == len(executed), "the matching engine executed an order id twice")
 
     def _fills(self, partition: int) -> Iterator[tuple[Fill, int, int]]:
         """Each fill once, with the position before and after it."""
@@ -123,12 +159,13 @@ class Proof:
 
     # -- the journal ---------------------------------------------------------------------------------------------------
 
-    def check_journal(self, rows: Rows, killed: Mapping[str, int]) -> None:
+    def check_journal(self) -> None:
         """What the workers were given, computed again, gives what they wrote and what they stored.
 
-        `killed`: instances and when they were killed. Such a process may take the journal of its last decisions with it: an order
-        of which that happened is proved from its evidence by the reference, and counted.
+        A process that was killed may take the journal of its last decisions with it: an order of which that happened is proved
+        from its evidence by the reference, and counted.
         """
+        rows = self.recorded.rows
         digests = {shard: rows_digest(held.items()) for shard, held in rows.items()}
         try:
             recomputed = Recomputed(self.topics.all(), load_presets(), wanted=digests.items())
@@ -141,9 +178,10 @@ class Proof:
             held = recomputed.versions.find(shard, digest)
             self._expect(held == dict(rows[shard]), f"no session stored what the table of shard {shard} holds")
         for record in recomputed.not_decided():
-            self._explain(record, killed)
+            self._explain(record)
 
-    def _explain(self, record: Record, killed: Mapping[str, int]) -> None:
+    def _explain(self, record: Record) -> None:
+        killed = self.recorded.killed
         place = f"{record.topic}[{record.partition}]@{record.offset}"
         message = decode(record.topic, record.value)
         if not isinstance(message, Order):
@@ -155,12 +193,21 @@ class Proof:
         if instance not in killed or not self._outlived_journal(record, instance):
             self.found.append(f"{place} was decided by no session of {instance}, which kept its journal")
             return
-        checked = check(message, self.topics.all(), Settings(), load_presets())
-        self._expect(
-            checked.verified,
-            f"{place} does not follow from its evidence: {checked.missing or checked.detail or checked.differences}",
-        )
+        self._follows(message, place)
         self.figures["proved_from_evidence"] += 1
+
+    def check_by_reference(self) -> None:
+        """Some orders of each partition, computed again by the reference from what they say that they rest on."""
+        for partition in range(PARTITIONS):
+            orders = [order for _, order in valid_orders(self.messages, partition)]
+            for order in orders[:: max(1, len(orders) // REFERENCED)]:
+                self._follows(order, f"order {order.order_id}")
+                self.figures["proved_by_reference"] += 1
+
+    def _follows(self, order: Order, place: str) -> None:
+        checked = check(order, self.topics.all(), Settings(), load_presets())
+        why = checked.missing or checked.detail or checked.differences
+        self._expect(checked.verified, f"{place} does not follow from its evidence: {why}")
 
     def _owner(self, partition: int, epoch: int) -> str:
         claim = decode(ORDERS, self.topics.log(ORDERS, partition)[epoch].value)

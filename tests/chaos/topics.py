@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from msgspec import structs
 
 from services.contracts.messages import Claim, Message
 from services.contracts.records import Record
@@ -28,6 +29,12 @@ class Topics:
 
     def log(self, topic: str, partition: int) -> Sequence[Record]:
         return self._logs.get((topic, partition), [])
+
+    def with_value(self, record: Record, value: bytes) -> Topics:
+        """The same, but for what one record holds."""
+        changed = structs.replace(record, value=value)
+        log = [changed if each is record else each for each in self.log(record.topic, record.partition)]
+        return Topics(self._logs | {(record.topic, record.partition): log})
 
     def all(self) -> list[Record]:
         return [record for log in self._logs.values() for record in log]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,11 @@ class Place:
             return None
         return last
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the process that runs now has got as far as to answer its probes; recovery comes after that."""
+        return self.life is not None and '"event": "listening"' in self.life.worker.log()
+
     async def keep(self) -> None:
         """Start, wait for the end, start again: what a supervisor does. Cancelled, it leaves the last process as it is."""
         while not self.closing:
@@ -113,6 +119,22 @@ class Place:
         if life is None or (not life.worker.port and not await self._knows_port(life)):
             return 0
         return int(await life.worker.metric("ringfence_gate_open"))
+
+    async def state(self) -> str:
+        """For people: how many of its shards may decide, and why the others may not."""
+        life = self.life
+        if life is None:
+            return "gone"
+        if life.frozen:
+            return "frozen"
+        if not life.worker.port and not await self._knows_port(life):
+            return "starting"
+        status, text = await life.worker.get("/metrics")
+        if status == 0:
+            return "silent"
+        gates = int(sum(float(value) for value in re.findall(r"^ringfence_gate_open\{.*\} (.*)$", text, re.MULTILINE)))
+        reasons = re.findall(r'^ringfence_gate_shut_reason\{.*reason="(\w+)".*\} 1', text, re.MULTILINE)
+        return f"{gates}{'' if not reasons else ':' + ','.join(sorted(set(reasons)))}"
 
     async def _knows_port(self, life: Life) -> bool:
         """The port is in the log; a process that ended says nothing."""

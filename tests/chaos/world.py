@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -20,9 +19,9 @@ from services.adapters.ports import Unreachable
 from services.adapters.redis_table import RedisTable, TableSettings
 from services.contracts.topics import ACCOUNT_TOPICS
 from tests.chaos.faults import Faults
-from tests.chaos.proof import Offsets, Proof, Rows
+from tests.chaos.proof import Recorded, prove
 from tests.chaos.proxy import Proxy
-from tests.chaos.topics import Topics, read_topics
+from tests.chaos.topics import read_topics
 from tests.chaos.venue import PARTITIONS, Venue
 from tests.chaos.workers import Place
 from tests.integration.venue import until
@@ -159,28 +158,16 @@ class World:
         topics = await read_topics(self._kafka.bootstrap, PREFIX)
         stored = [await table.load(partition) for partition in range(PARTITIONS)]
         self._say(f"judging {len(topics.all())} records")
-        rows = {partition: dict(each.rows) for partition, each in enumerate(stored)}
-        offsets = {partition: each.offsets or {} for partition, each in enumerate(stored)}
-        proof = await asyncio.to_thread(self._prove, topics, rows, offsets)
+        self.recorded = Recorded(
+            topics,
+            {partition: dict(each.rows) for partition, each in enumerate(stored)},
+            {partition: each.offsets or {} for partition, each in enumerate(stored)},
+            {life.worker.name: life.killed_ms for p in self._places for life in p.lives if life.killed_ms is not None},
+            self._venue.positions, self._venue.fill_ids, self._venue.executed,
+        )  # fmt: skip
+        proof = await asyncio.to_thread(prove, self.recorded, self._say)
         outcome.figures += proof.figures
         outcome.found += proof.found
-
-    def _prove(self, topics: Topics, rows: Rows, offsets: Offsets) -> Proof:
-        killed = {
-            life.worker.name: life.killed_ms
-            for place in self._places for life in place.lives if life.killed_ms is not None
-        }  # fmt: skip
-        proof = Proof(topics)
-        for check in (
-            partial(proof.check_venue, self._venue),
-            partial(proof.check_tables, rows, offsets),
-            proof.check_orders,
-            partial(proof.check_executions, self._venue),
-            partial(proof.check_journal, rows, killed),
-        ):
-            check()
-            self._say(f"{len(proof.found)} found, {dict(proof.figures)}")
-        return proof
 
     def _sum_up(self, outcome: Outcome) -> None:
         outcome.figures |= {f"fault_{name}": count for name, count in sorted(self._faults.counts.items())}
@@ -224,9 +211,9 @@ class World:
         while True:
             await asyncio.sleep(TELL_EVERY_S)
             faults = " ".join(f"{name}={count}" for name, count in sorted(self._faults.counts.items()))
-            gates = await asyncio.gather(*(place.open_gates() for place in self._places))
+            states = await asyncio.gather(*(place.state() for place in self._places))
             self._say(
-                f"fills={len(self._venue.fill_ids)} executed={len(self._venue.executed)} gates={gates} stuck={len(self._venue.stuck())} {faults}"
+                f"fills={len(self._venue.fill_ids)} executed={len(self._venue.executed)} workers=[{' '.join(states)}] stuck={len(self._venue.stuck())} {faults}"
             )
 
     def _say(self, text: str) -> None:
