@@ -2,7 +2,7 @@
 
 - A folder of Parquet files with its manifest (`recordings_folder`), in the one order of `recordings_merge`.
 - A range of topics still in Kafka, `kafka://…` (`recordings_kafka`), in the same order.
-- JSON Lines, plain, gzip or zstd, a file or standard input (`recordings_lines`), in the order of the file.
+- JSON Lines, plain, gzip or zstd, a file, a pipe or standard input (`recordings_lines`), in the order of the file.
 
 Memory does not grow with the length. A recording is checked before its first record is handed out: a bad one has no effect.
 """
@@ -10,6 +10,7 @@ Memory does not grow with the length. A recording is checked before its first re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Final, Protocol, Self, TypeVar, runtime_checkable
 
@@ -49,7 +50,7 @@ class Startable(Protocol):
 
 
 class Recording:
-    """A recording that can be read more than once, while its block lasts: standard input is kept in an unnamed temporary file.
+    """A recording that can be read more than once, while its block lasts: standard input, or a pipe, is kept in an unnamed temporary file.
 
     `connect` makes the connection for the brokers that a `kafka://` path names; without, one without credentials. Everything here raises `RecordingError`, and
     `Unreachable` where a path names brokers that do not answer.
@@ -115,14 +116,17 @@ class Recording:
 
             return KafkaRange(self._path, self._connect or plain_connection)
         path = Path(self._path)
-        if self._path != STANDARD_INPUT and path.is_dir():
+        with system_errors(self.name):  # a name that is too long, a folder that may not be looked into
+            is_pipe = self._path == STANDARD_INPUT or (path.exists() and not path.is_file() and not path.is_dir())
+            is_folder = not is_pipe and path.is_dir()
+        if is_folder:
             from services.adapters.recordings_folder import Folder
 
             return Folder(path)
-        if self._path != STANDARD_INPUT:
+        if not is_pipe:
             return _Lines(self.name, lambda: path.open("rb"))
         if self._spool is None:
-            self._spool = _spooled(sys.stdin.buffer)
+            self._spool = _spooled(self._path, self.name)
         return _Lines(self.name, self._again)
 
     def _again(self) -> IO[bytes]:
@@ -159,11 +163,20 @@ class _Lines:
             yield from read(stream, self._name)
 
 
-def _spooled(source: IO[bytes]) -> IO[bytes]:
-    """The whole of `source` in a temporary file on disk, as it is (compressed input stays compressed)."""
-    with system_errors("standard input"):
+def _spooled(path: str, name: str) -> IO[bytes]:
+    """The whole of standard input or of a pipe in a temporary file on disk, as it is (compressed input stays compressed)."""
+    with system_errors(name), _pipe(path, name) as source:
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the recording; unnamed, so nothing is left behind
         while chunk := source.read(_CHUNK):
             spool.write(chunk)
         spool.flush()
     return spool
+
+
+def _pipe(path: str, name: str) -> AbstractContextManager[IO[bytes]]:
+    """Standard input stays open; it is None where the command was started without any."""
+    if path != STANDARD_INPUT:
+        return Path(path).open("rb")
+    if sys.stdin is None:
+        raise RecordingError(f"{name} is closed: give a file, or pipe a recording into it")
+    return nullcontext(sys.stdin.buffer)

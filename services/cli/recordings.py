@@ -49,16 +49,18 @@ def opened(path: str, config: Path | None = None) -> "Iterator[Recording]":
 
 def recorded_settings(recording: "Recording") -> "Settings":
     """What the engine was configured with where the recording was made, else the defaults. Raises `RecordingError`."""
-    from pydantic import ValidationError
-
-    from services.adapters.recordings import RecordingError
     from services.engine.settings import Settings
-    from services.liquidator.config import EngineSection
 
     parameters = {} if recording.manifest is None else dict(recording.manifest.parameters)
     partitions = parameters.pop("account_partitions", None)
     if not parameters or not isinstance(partitions, int):
-        return Settings()
+        return Settings()  # a file has none: the worker's configuration is not imported for it
+
+    from pydantic import ValidationError
+
+    from services.adapters.recordings import RecordingError
+    from services.liquidator.config import EngineSection
+
     try:
         return EngineSection(**parameters).settings(partitions)
     except ValidationError as error:

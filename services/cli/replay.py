@@ -55,8 +55,11 @@ if TYPE_CHECKING:
     from services.engine.effects import Effect
     from services.engine.settings import Settings
     from services.replay.choices import Matching
+    from services.replay.diff import Diff
     from services.replay.session import Observer, Plan
+    from services.replay.story import Story
     from services.replay.summary import Summary
+    from services.replay.until import Until
     from services.replay.what_if import WhatIf
 
 
@@ -126,21 +129,15 @@ class Looks:
     ) -> None:  # fmt: skip
         from msgspec import structs
 
-        from services.adapters.presets import load_presets
-        from services.replay.diff import Diff
         from services.replay.session import chosen_matching
-        from services.replay.story import Story
-        from services.replay.until import Until
 
         self.as_json, self.reporter, self.said_no = as_json, reporter, False
         self.diff: Diff | None = None
         if diff:
-            self.diff = Diff(plan.recording.records(), plan.settings, load_presets(), plan.recording.start())
+            self.diff = _diff(plan)
             plan = structs.replace(plan, settings=self.diff.settings)
-        self.story: Story | None = (
-            None if account is None else Story(account, partial(show_story_line, as_json=as_json))
-        )
-        self.until: Until | None = None if until is None else Until(until)
+        self.story = None if account is None else _story(account, as_json=as_json)
+        self.until = None if until is None else _until(until)
         step_by_step = any(look is not None for look in (self.reporter, self.diff, self.story, self.until))
         self.plan = structs.replace(
             plan, matching=chosen_matching(plan), **({"stretch": 1} if step_by_step else {})
@@ -194,6 +191,26 @@ class Looks:
         if self.until is not None:
             note("ringfence: neither the recording nor the replay holds the order of --until")
             self.said_no = True
+
+
+def _diff(plan: "Plan") -> "Diff":
+    """Imports wait until they are asked for: a plain replay starts without the reference."""
+    from services.adapters.presets import load_presets
+    from services.replay.diff import Diff
+
+    return Diff(plan.recording.records(), plan.settings, load_presets(), plan.recording.start())
+
+
+def _story(account: str, *, as_json: bool) -> "Story":
+    from services.replay.story import Story
+
+    return Story(account, partial(show_story_line, as_json=as_json))
+
+
+def _until(order_id: str) -> "Until":
+    from services.replay.until import Until
+
+    return Until(order_id)
 
 
 def what_ifs(

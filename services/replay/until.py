@@ -9,8 +9,7 @@ from services.contracts.messages import Claim, Collateral, Control, Instrument, 
 from services.contracts.records import Record
 from services.engine.effects import Effect, Emit
 from services.replay.engines import ReplayEngine
-from services.replay.lines import bucket_line
-from services.replay.recompute import ORDERS
+from services.replay.lines import ORDERS, bucket_line
 
 KEPT = ("instruments", "collateral", "risk-parameters", "controls")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from services.adapters.recordings import Recording, RecordingError
 from services.cli.main import app
 from services.replay import session
 from services.replay.engines import make_engine
@@ -19,6 +22,7 @@ from tests.unit.replay.fakes import FakeEngine, emit, order
 
 RUNNER = CliRunner()
 HEAVY = {"aiokafka", "faust", "redis", "numpy", "pydantic", "zstandard", "structlog"}
+NOT_FOR_FILES = {"aiokafka", "faust", "redis", "pyarrow", "jinja2", "textual", "opentelemetry", "pydantic_settings", "services.reference"}  # fmt: skip
 CALM = Tape().long().mark("950").text()
 
 
@@ -191,6 +195,47 @@ def test_help_loads_nothing_heavy() -> None:
     code = "import sys; from services.cli.main import app; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert not HEAVY & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["margin", "replay"])
+def test_a_file_is_folded_without_what_it_does_not_need(command: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from services.cli.main import app; app(sys.argv[1:], standalone_mode=False); "
+        "print(' '.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, recording(tmp_path), "--json"],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert not NOT_FOR_FILES & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["margin", "replay"])
+def test_a_pipe_is_read_like_the_file(command: str, tmp_path: Path) -> None:
+    """`ringfence replay <(zcat recording.gz)`: what can be read only once is kept until the command ends."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(CALM,))
+    writer.start()
+    piped = RUNNER.invoke(app, [command, str(pipe), "--json"])
+    writer.join(10)
+    filed = RUNNER.invoke(app, [command, recording(tmp_path), "--json"])
+    lines = [[json.loads(line) for line in result.stdout.splitlines()] for result in (piped, filed)]
+    for line in (*lines[0], *lines[1]):
+        line.pop("elapsed_s", None), line.pop("records_per_s", None)
+    assert piped.exit_code == 0
+    assert lines[0] == lines[1] != []
+
+
+def test_closed_standard_input_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(RecordingError, match="standard input is closed"), Recording("-") as recorded:
+        recorded.check()
+
+
+def test_a_name_that_no_file_can_have_is_wrong_use() -> None:
+    result = RUNNER.invoke(app, ["margin", "a" * 300])
+    assert (result.exit_code, result.stderr) == (2, f"ringfence: {'a' * 300}: File name too long\n")
 
 
 def test_the_installed_command_runs() -> None:
