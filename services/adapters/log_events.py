@@ -31,6 +31,7 @@ EVENTS: Final[dict[str, str]] = {
     "not_put_aside": "A damaged shard could not be put aside; tried again with the next snapshot",
     "snapshot_written": "A copy of a shard is in the topic `snapshots`: `rows`, `offsets`",
     "snapshot_failed": "A copy of a shard could not be written; tried again after the usual interval",
+    "table_behind_snapshot": "No copy of a shard was written: the newest copy is further than the table, which lost writes: `offsets`",
     # Storing and sending
     "store_unreachable": "Redis did not take a shard; tried again, decisions go on",
     "store_fenced": "A newer owner stored the shard; this worker gives it up",
