@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.contracts.decimals import parse, to_text
+from services.contracts.identifiers import order_id as id_of_order
 from services.contracts.messages import Default, Fill, Order, OrderEvent
 from services.engine.context import Context
 from services.engine.effects import AlarmName, Emit
@@ -57,7 +58,7 @@ def is_ours(fill: Fill) -> bool:
 def count_fill(bucket: Bucket, fill: Fill) -> None:
     """A fill that carries the id of one of our orders uses up its reserve; it may come before the order itself."""
     order = None if fill.order_id is None else bucket.orders.get(fill.order_id)
-    if fill.order_id is None or (order is None and not is_ours(fill)):
+    if fill.order_id is None or (order is None and (not is_ours(fill) or _was_forgotten(bucket, fill))):
         return
     if order is None:
         order = bucket.orders[fill.order_id] = OpenOrder(
@@ -74,6 +75,12 @@ def count_fill(bucket: Bucket, fill: Fill) -> None:
         )
     order.filled += parse(fill.quantity)
     settle(bucket, order)
+
+
+def _was_forgotten(bucket: Bucket, fill: Fill) -> bool:
+    """Whether the fill is of an order that was over when its distress ended: kept, it would answer events of it by halves."""
+    attempts = range(1, 1 + bucket.attempts.get(fill.instrument, 0))
+    return any(id_of_order(fill.account, bucket.name, fill.instrument, each) == fill.order_id for each in attempts)
 
 
 def fold_event(context: Context, account: Account, bucket: Bucket, event: OrderEvent) -> None:
@@ -154,12 +161,17 @@ def end_distress(context: Context, account: Account, bucket: Bucket) -> None:
 
     Before that a bucket may look well only because not all of its records were read: a second deficit would be told.
     """
-    if bucket.tries:
-        bucket.tries = {}
-    if bucket.orders:
-        bucket.orders = {name: order for name, order in bucket.orders.items() if not order.is_over}
-    if context.gate_is_open(account.partition):
-        bucket.defaulted = False
+    over = [name for name, order in bucket.orders.items() if order.is_over]
+    was_told = bucket.defaulted and context.gate_is_open(account.partition)
+    if not (bucket.tries or over or was_told):
+        return
+    bucket.tries = {}
+    for name in over:
+        del bucket.orders[name]
+    bucket.defaulted = bucket.defaulted and not was_told
+    context.mark_dirty(
+        account, bucket.name
+    )  # the row too: its status may have changed earlier, with the gate still shut
 
 
 def doubt_unfilled_reserve(context: Context, account: Account, bucket: Bucket, order_id: str) -> None:

@@ -10,7 +10,9 @@ Reading = tuple[tuple[str, str, int], ...]
 
 
 def compare_statements(context: Context) -> None:
-    """Each statement once everything it covers was read; one of an account that more was read of says nothing."""
+    """Each statement once everything it covers was read; one of an account that more was read of, or a fill of which waits to
+    be entered, says nothing.
+    """
     waiting = []
     for record, statement in context.statements:
         account = context.accounts.get(statement.account)
@@ -19,7 +21,7 @@ def compare_statements(context: Context) -> None:
         places = statement.through.items()
         if any(context.read.get((topic, record.partition), -1) < offset for topic, offset in places):
             waiting.append((record, statement))
-        elif all(account.seen.get(topic, (0, -1))[1] <= offset for topic, offset in places):
+        elif not account.parked and all(account.seen.get(topic, (0, -1))[1] <= offset for topic, offset in places):
             for name in sorted({*account.buckets, *statement.balances, *statement.positions}):
                 difference = _difference(account.bucket(name), statement)
                 if difference:

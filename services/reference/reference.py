@@ -186,14 +186,14 @@ class Reference:
         return alarms
 
     def _compare_statements(self) -> list[Effect]:
-        """Each statement once everything it covers was read; one that more was read than it covers says nothing."""
+        """Each statement once everything it covers was read; one that more was read than it covers, or not all entered, says nothing."""
         effects: list[Effect] = []
         waiting = []
         for record, statement in self._statements:
             book, places = self._world.accounts[statement.account], statement.through.items()
             if any(self._read.get((topic, record.partition), -1) < offset for topic, offset in places):
                 waiting.append((record, statement))
-            elif all(book.evidence.get(topic, (0, -1))[1] <= offset for topic, offset in places):
+            elif not book.parked and all(book.evidence.get(topic, (0, -1))[1] <= offset for topic, offset in places):
                 for name, reading in fold.statement_differences(book, statement).items():
                     book.bucket(name).doubts.append(Doubt("statement", record.topic, record.offset, reading))
                     effects.append(self._alarm(AlarmName.STATEMENT_DIFFERS, book, name, "", "statement"))

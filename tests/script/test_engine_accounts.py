@@ -250,6 +250,14 @@ def test_a_statement_waits_for_the_fills_that_it_covers() -> None:
     assert not script.bucket().doubts
 
 
+def test_a_statement_says_nothing_while_a_fill_of_the_account_waits_to_be_entered() -> None:
+    """The venue's word holds the second instrument's fill, the ledger cannot yet: no doubt, neither now nor when it is entered."""
+    script = Script().long().fill("buy", "1", "10", instrument="NEW", bucket="BTC-PERP")
+    statement(script, "-910", "1", fills=1)
+    assert script.instrument("NEW").mark("10", "NEW").wait(1_000).check_reference().alarms == ["bucket_incomplete"]
+    assert not script.bucket().doubts
+
+
 def test_what_open_futures_moved_through_the_balance_is_no_taking_of_locked_money() -> None:
     """Cash model: a long of 1 at 1000 leaves -900 of 100. Withdrawing 40 of the 100 is no breach where 60 are locked, 41 is."""
     for side in ("buy", "sell"):

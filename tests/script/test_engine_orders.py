@@ -150,6 +150,17 @@ def test_what_comes_of_an_order_after_its_distress_moves_the_ledger_only() -> No
     assert not any(order.is_open for order in script.bucket().orders.values())
 
 
+@pytest.mark.parametrize("fill_first", [True, False])
+def test_a_late_fill_of_a_forgotten_order_waits_for_no_other_half(fill_first: bool) -> None:
+    """0.01 were filled and told before the end of the distress. The venue finds 0.02 more: a fill, and an event that says 0.03."""
+    script = Script().under().transfer("500").filled("0.01").answer("expired", "0.01").wait(1_000)
+    late = [lambda: script.filled("0.02"), lambda: script.answer("expired", "0.03")]
+    for tell in late if fill_first else reversed(late):
+        tell()
+    script.wait(20_000).check_reference()
+    assert (script.bucket().status, script.bucket().orders, script.bucket().doubts) == ("healthy", {}, {})
+
+
 def test_an_order_that_hangs_too_long_leads_to_a_takeover() -> None:
     """30 s after the first order of the distress without a fill, however few the attempts."""
     script = Script().under().wait(29_999).answer("expired")

@@ -8,6 +8,7 @@ import pytest
 
 from services.contracts.messages import Default
 from services.engine.effects import Alarm, Emit
+from services.engine.rows import BucketRow, decode_row
 from tests.support.script import Script, words
 
 Words = Callable[[Script], Script]
@@ -127,6 +128,18 @@ def test_a_deficit_that_was_written_is_not_reported_twice() -> None:
         script = Script().long().mark("880")
         script = (script.save() if saved else script).restart().wait(300).forget()
         script.mark("870").answer("rejected").check_effects("sell 1 at 900 takeover #2")
+
+
+def test_that_a_distress_ended_is_stored_though_the_gate_opened_only_later() -> None:
+    """The rows of before must not hide the deficit of the next distress."""
+    script = Script().long().mark("880").save()
+    script.engine.shut_gate(0)
+    script.transfer("500").answer("expired").save()
+    script.engine.open_gate(0)
+    assert not script.bucket().defaulted
+    row = decode_row(script.engine.take_dirty(0)["a-1|BTC-PERP"] or b"")
+    assert isinstance(row, BucketRow)
+    assert not row.defaulted
 
 
 def statement(script: Script, quantity: str) -> Script:
