@@ -18,6 +18,7 @@ from services.contracts.decimals import parse
 from services.contracts.messages import Order
 
 BATCH: Final = 64  # places decided again at once: a storm must not hold the loop up
+GARBAGE: Final = 4  # outdated entries that a queue may hold for each order that waits in it
 Place = tuple[str, str, str]  # account, bucket, order id
 Rank = tuple[int, Fraction, str]
 
@@ -105,6 +106,9 @@ class Lane:
         self.held.pop(held.place[2], None)
         self.held[held.place[2]] = held
         heapq.heappush(self._worst, (held.rank, held.place[2]))
+        if len(self._worst) > GARBAGE * len(self.held) + BATCH:
+            self._worst = [(each.rank, order_id) for order_id, each in self.held.items()]
+            heapq.heapify(self._worst)
 
     def worst(self) -> Held | None:
         while self._worst:

@@ -179,6 +179,7 @@ class Worker:
         self._run(shard)
 
     def _run(self, shard: Shard) -> None:
+        self._recovery.forget(shard.partition)
         self._spawn(shard.partition, self._take_over(shard))
         self._spawn(shard.partition, self._storage.keep(shard))
         self._spawn(shard.partition, self._recovery.keep(shard))

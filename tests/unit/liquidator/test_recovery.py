@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from unittest.mock import AsyncMock
+
 import pytest
 
 from services.adapters.ports import LogRange, Refused, Stored
 from services.contracts.records import Record
 from services.liquidator.recovery import Slot, choose_start, encode_snapshot, newest_snapshot
 from services.liquidator.shard import ORDERS
+from tests.unit.liquidator.fakes import World
 
 NOTHING = Stored(epoch=-1, claim=-1, offsets=None, rows=(), settings="")
 WHOLE = {"fills": LogRange(0, 100), ORDERS: LogRange(0, 50)}
@@ -93,3 +97,37 @@ def test_what_cannot_be_known_is_refused(
 ) -> None:
     with pytest.raises(Refused, match=why):
         choose_start(0, table, snapshot, ranges, from_cut_topics=False)
+
+
+class Snapshots:
+    """A topic of snapshots in memory."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[bytes, bytes]] = []
+
+    async def read(self, partition: int) -> list[Record]:
+        newest = dict(self.written)
+        return [
+            Record(topic="snapshots", partition=partition, offset=offset, timestamp_ms=0, key=key, value=value)
+            for offset, (key, value) in enumerate(newest.items())
+        ]
+
+    async def write(self, partition: int, records: Iterator[tuple[bytes, bytes]]) -> None:  # noqa: ARG002  # the port's
+        self.written += records
+
+
+async def test_after_another_owner_its_snapshot_is_not_written_over() -> None:
+    """We wrote slot a; another owner wrote b. Given the shard again, a lost write of ours must leave the newest, b, whole."""
+    world = await World().start(0)
+    log = Snapshots()
+    recovery = world.worker._recovery
+    await recovery._write(log, 0)
+    assert log.written == [], "what was never stored has no snapshot"
+    world.table.load = AsyncMock(return_value=stored(10))  # type: ignore[method-assign]  # the table's content of the test
+    await recovery._write(log, 0)
+    log.written += encode_snapshot("b", "theirs", stored(20))
+    world.worker.assigned(frozenset({0}))
+    world.table.load = AsyncMock(return_value=stored(30))  # type: ignore[method-assign]  # as above
+    await recovery._write(log, 0)
+    assert [key[:2] for key, _ in log.written[-4:]] == [b"a/"] * 4
+    await world.die()

@@ -13,7 +13,7 @@ from services.contracts.decimals import ONE, parse
 from services.contracts.messages import Order
 from services.engine.effects import Emit
 from services.liquidator.config import Misconfigured, load
-from services.liquidator.throttle import Caps, Lane, Throttle, rank_of
+from services.liquidator.throttle import Caps, Held, Lane, Throttle, rank_of
 from tests.support.script import Script
 from tests.unit.liquidator.fakes import FakeClock, World, an_order
 
@@ -134,6 +134,19 @@ def test_what_waits_too_long_is_decided_again_though_there_is_no_room() -> None:
     assert again == ["b"]
     assert held.oldest_s(0) == pytest.approx(0.4), "the wait is counted from the first decision on"
     assert held.held(0) == 1
+
+
+def test_the_queue_does_not_grow_with_how_often_it_is_decided_again() -> None:
+    """Three orders, their ranks renewed a thousand times each while the worst of them finds no room."""
+    lane = Lane(Caps(orders_per_second=1), 0.0)
+    for number in range(1_000):
+        for name, equity in (("a", 0), ("b", number), ("c", number)):
+            rank = rank_of(order(name, str(equity), "1"))
+            lane.hold(Held(rank, (name, "main", name), 1, 0.0, 0))
+    assert len(lane._worst) < 100
+    worst = lane.worst()
+    assert worst is not None
+    assert worst.place[0] == "a"
 
 
 async def test_a_worker_sends_no_more_than_its_cap_and_all_in_the_end() -> None:
