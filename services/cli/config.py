@@ -7,7 +7,10 @@ import typer
 from services.cli.output import ExitCode, flush_json, stop, write_json
 from services.cli.topics import AsJson, ConfigFile
 
-app = typer.Typer(help="Show the configuration in force, and what is measured.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show the configuration in force, and what is measured.\n\nExample: ringfence config show --config ringfence.toml",
+    no_args_is_help=True,
+)
 
 Flags = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As if this were given as a flag.")

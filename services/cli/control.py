@@ -11,7 +11,10 @@ from services.cli.topics import ConfigFile
 if TYPE_CHECKING:
     from services.contracts.messages import Control
 
-app = typer.Typer(help="Halt liquidations, resume them, or clear doubts: for operators.", no_args_is_help=True)
+app = typer.Typer(
+    help="Halt liquidations, resume them, or clear doubts: for operators.\n\nExample: ringfence control halt --scope instrument --target BTC-PERP",
+    no_args_is_help=True,
+)
 
 Scope = Annotated[
     Literal["instrument", "account", "all"], typer.Option("--scope", help="What kind of thing --target names.")

@@ -34,6 +34,7 @@ from services.cli.replay_options import (
     UntilOrder,
     Variants,
     YesOriginalTopics,
+    refuse_unheeded,
 )
 from services.cli.replay_output import (
     show_comparison,
@@ -92,6 +93,11 @@ def replay(  # noqa: PLR0917  # typer reads options, not positions
 
     Example: ringfence replay recording.jsonl --json --set instrument.BTC-PERP.maintenance_margin_rate=0.01
     """  # fmt: skip
+    refuse_unheeded({
+        "--to": to, "--journal": journal, "--until": until, "--report": report, "--diff": diff, "--account": account,
+        "--risk": risk, "--matching": matching, "--set": sets, "--shock": shocks, "--drop": drops, "--stick": sticks,
+        "--variant": variants, "--original-topics": original_topics, "--yes-original-topics": yes_original_topics,
+    })  # fmt: skip
     if to is not None:
         told_twice = original_topics and yes_original_topics
         republish(path, to, speed, told_twice=told_twice, config=config, as_json=as_json)

@@ -1,9 +1,11 @@
 """The options of `ringfence replay`, each with what `--help` says of it."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import typer
 
+from services.cli.output import ExitCode, stop
 from services.replay.choices import EngineName, Matching
 
 AsJson = Annotated[
@@ -107,3 +109,24 @@ OriginalTopics = Annotated[
 YesOriginalTopics = Annotated[
     bool, typer.Option("--yes-original-topics", help="With --original-topics: publish where live systems may read.")
 ]
+
+TO: Final = frozenset({"--to", "--original-topics", "--yes-original-topics"})
+
+
+def refuse_unheeded(options: Mapping[str, object]) -> None:
+    """Ends the command where an option would be without effect beside another: nobody should believe that it was heeded."""
+    given = [name for name, value in options.items() if value]
+    if "--to" not in given:
+        _only(given, set(options) - TO | {"--to"}, "is only of use with --to, which publishes to topics")
+    else:
+        _only(given, TO, "cannot go with --to, which runs no engine")
+    if "--journal" in given:
+        _only(given, {"--journal"}, "cannot go with --journal, which computes again what workers did")
+    if "--until" in given:
+        _only(given, set(options) - {"--report", "--diff"}, "cannot go with --until, which ends before the end")
+
+
+def _only(given: list[str], allowed: set[str] | frozenset[str], why: str) -> None:
+    for name in given:
+        if name not in allowed:
+            stop(f"{name} {why}", ExitCode.WRONG_USE)

@@ -27,7 +27,9 @@ class Reporter:
         from services.report.collector import Collector
 
         self.path = Path(path)
-        if not self.path.parent.is_dir() or self.path.is_dir():
+        if not self.path.parent.is_dir() or (
+            self.path.exists() and not self.path.is_file()
+        ):  # a device stays what it is
             stop(f"--report {path}: not a file in a folder that exists", ExitCode.WRONG_USE)
         self.collector = Collector()
         self.diff: dict[str, Any] | None = None

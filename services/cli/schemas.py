@@ -10,7 +10,10 @@ from msgspec import Struct
 
 from services.contracts.published import files, incompatible
 
-app = typer.Typer(help="Write or check the JSON Schemas, examples and AsyncAPI document.", no_args_is_help=True)
+app = typer.Typer(
+    help="Write or check the JSON Schemas, examples and AsyncAPI document.\n\nExample: ringfence schemas check",
+    no_args_is_help=True,
+)
 
 SCHEMA_FILES = "*.v*.json"
 

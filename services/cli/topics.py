@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from services.adapters.topic_admin import Difference, TopicAdmin, WantedTopic
     from services.liquidator.config import Config
 
-app = typer.Typer(help="Create the topics, or check that they are as needed.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create the topics, or check that they are as needed.\n\nExample: ringfence topics check --config ringfence.toml",
+    no_args_is_help=True,
+)
 
 DEFAULT_PARTITIONS = 16
 ConfigFile = Annotated[

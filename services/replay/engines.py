@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from services.contracts.records import Record
 from services.contracts.views import BucketView
 from services.engine.effects import Effect
-from services.engine.portfolio.preset import Preset, parse_preset
+from services.engine.portfolio.preset import Preset, PresetError, parse_preset
 from services.engine.settings import Settings
 from services.replay.choices import EngineName
 
@@ -84,4 +84,7 @@ class OnePreset(Mapping[str, Preset]):
 def load_preset(path: str) -> OnePreset:
     """The preset file at `path`, in place of any. Raises `PresetError` or `OSError`."""
     file = Path(path)
-    return OnePreset(parse_preset(file.read_bytes(), file.stem)[0])
+    try:
+        return OnePreset(parse_preset(file.read_bytes(), file.stem)[0])
+    except PresetError as error:
+        raise PresetError(f"{path}: {error}") from error

@@ -147,7 +147,8 @@ def shock(text: str) -> Shock:
         raise OverrideError(f"--shock {text}: a price cannot lose all of itself")
     first, dots, last = window.partition("..")
     start = _moment("--shock", text, first)
-    return Shock(f"--shock {text}", name, move, (start, _moment("--shock", text, last) if dots else start))
+    end = _moment("--shock", text, last) if dots else start
+    return Shock(f"--shock {text}", name, move, _in_order("--shock", text, (start, end)))
 
 
 def drop(text: str) -> Drop:
@@ -165,7 +166,16 @@ def _gap(flag: str, text: str) -> tuple[str, tuple[Moment, Moment]]:
     first, dots, last = window.partition("..")
     if not (name and at and dots):
         raise OverrideError(f"{flag} {text}: expected INSTRUMENT@TIME..TIME, as BTC-PERP@21:15..21:20")
-    return name, (_moment(flag, text, first), _moment(flag, text, last))
+    return name, _in_order(flag, text, (_moment(flag, text, first), _moment(flag, text, last)))
+
+
+def _in_order(flag: str, text: str, window: tuple[Moment, Moment]) -> tuple[Moment, Moment]:
+    """Times of day may pass midnight; of two that are written out, or count from the first price, the first is not the later one."""
+    start, end = window
+    for first, last in ((start.at, end.at), (start.after, end.after)):
+        if first is not None and last is not None and last < first:
+            raise OverrideError(f"{flag} {text}: ends before it begins")
+    return window
 
 
 def _moment(flag: str, whole: str, text: str) -> Moment:

@@ -112,7 +112,8 @@ def render(
 
 
 def write_page(path: Path, page: str) -> None:
-    """Writes the page whole or not at all. Raises `OSError`."""
+    """Writes the page whole or not at all; a link stays a link. Raises `OSError`."""
+    path = path.resolve()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     part = Path(name)
     try:

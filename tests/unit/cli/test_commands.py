@@ -238,6 +238,38 @@ def test_a_name_that_no_file_can_have_is_wrong_use() -> None:
     assert (result.exit_code, result.stderr) == (2, f"ringfence: {'a' * 300}: File name too long\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--to", "kafka://127.0.0.1:1/x-", "--diff"], "--diff cannot go with --to"),
+        (["--journal", "--set", "engine.hysteresis=0.02"], "--set cannot go with --journal"),
+        (["--until", "0" * 32, "--report", "page.html"], "--report cannot go with --until"),
+        (["--original-topics"], "--original-topics is only of use with --to"),
+        (["--shock", "BTC-PERP=-10%@+5m..+1m"], "ends before it begins"),
+        (["--drop", "BTC-PERP@2025-10-10T21:15:00Z..2025-10-10T21:14:00Z"], "ends before it begins"),
+        (["--report", os.devnull], "not a file in a folder that exists"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_would_go_unheeded_is_wrong_use(options: list[str], word: str, tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["replay", recording(tmp_path), "--json", *options])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert word in result.stderr
+
+
+def test_a_bad_preset_is_named(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.json"
+    preset.write_text("{")
+    result = RUNNER.invoke(app, ["margin", recording(tmp_path), "--preset", str(preset)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"ringfence: {preset}: not JSON: ")
+
+
+@pytest.mark.parametrize("group", ["topics", "control", "config", "schemas"])
+def test_every_group_has_help_with_an_example(group: str) -> None:
+    assert f"Example: ringfence {group} " in " ".join(RUNNER.invoke(app, [group, "--help"]).stdout.split())
+
+
 def test_the_installed_command_runs() -> None:
     command = Path(sys.executable).parent / "ringfence"
     done = subprocess.run([command, "version"], capture_output=True, text=True, timeout=30, check=True)

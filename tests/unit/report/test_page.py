@@ -151,6 +151,13 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "latest.html").symlink_to("report.html")
+    write_page(tmp_path / "latest.html", "page")
+    assert (tmp_path / "latest.html").is_symlink()
+    assert (tmp_path / "report.html").read_text() == "page"
+
+
 def test_a_recording_is_named_by_its_content_and_not_by_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     file.write_bytes(b"x\n")
