@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from tests.chaos.world import Outcome, Size, run, tell, total
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--accounts", type=int, default=Size.accounts)
     parser.add_argument("--fills", type=int, default=Size.fills_per_s, help="a second")
     given = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker is away, we know
     size = Size(workers=given.workers, accounts=given.accounts, fills_per_s=given.fills)
     done: list[Outcome] = []
     for number, minutes in enumerate(rounds(given.minutes, given.round)):

@@ -49,7 +49,7 @@ def check_that_planted_faults_are_found(recorded: Recorded) -> None:
         a_lost_fill: (Proof.check_venue, "fills, the venue told"),
         a_second_execution: (Proof.check_executions, "more than once"),
         an_order_above_the_position: (Proof.check_orders, ": closes "),
-        a_row_of_another_bucket: (Proof.check_tables, "balance of "),
+        a_row_of_another_bucket: (Proof.check_tables, " stored"),
         an_order_of_nobody: (Proof.check_journal, "was decided by no session"),
     }
     for plant, (check, expected) in found_by.items():
