@@ -1,7 +1,8 @@
 """`ringfence control`: an operator's halt, resume and clear, written to the topic that every worker reads."""
 
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -16,6 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+MOST_MINUTES: Final = 525_600  # a year
+
 Scope = Annotated[
     Literal["instrument", "account", "all"], typer.Option("--scope", help="What kind of thing --target names.")
 ]
@@ -23,7 +26,10 @@ Target = Annotated[str | None, typer.Option("--target", help="Its id; of scope a
 Why = Annotated[str | None, typer.Option("--reason", help="For those who read the topic later.", show_default=False)]
 Who = Annotated[str | None, typer.Option("--operator", help="Your id.", show_default=False)]
 Minutes = Annotated[
-    float | None, typer.Option("--minutes", min=0.01, help="The halt ends by itself after so long.", show_default=False)
+    float | None,
+    typer.Option(
+        "--minutes", min=0.01, max=MOST_MINUTES, help="The halt ends by itself after so long.", show_default=False
+    ),
 ]
 Through = Annotated[
     list[str] | None,
@@ -85,6 +91,8 @@ def _publish(
     from services.contracts.refusals import Refusal
     from services.liquidator.config import Misconfigured, load
 
+    if minutes is not None and isnan(minutes):
+        stop("--minutes nan: expected a number", ExitCode.WRONG_USE)  # which no range of an option excludes
     if (scope == "all") != (target is None):
         stop("scope all takes no --target, every other scope needs one", ExitCode.WRONG_USE)
     now_ms = SystemClock().now_ms()
@@ -128,6 +136,6 @@ async def _send(config: Any, message: "Control") -> int:
 
 def _offset(text: str) -> tuple[str, int]:
     topic, equals, offset = text.partition("=")
-    if not equals or not offset.isdigit():
+    if not equals or not offset.isdecimal() or int(offset) >= 2**63:
         stop(f"--through {text}: expected TOPIC=OFFSET", ExitCode.WRONG_USE)
     return topic, int(offset)

@@ -8,6 +8,7 @@ import msgspec
 import typer
 from msgspec import Struct
 
+from services.cli.output import ExitCode, stop
 from services.contracts.published import files, incompatible
 
 app = typer.Typer(
@@ -46,10 +47,13 @@ def write(
         typer.echo("nothing written; --allow-incompatible writes nevertheless", err=True)
         raise typer.Exit(1)
     generated = files()
-    for name, content in generated.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    try:
+        for name, content in generated.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
+        stop(f"{error.filename}: {error.strerror}", ExitCode.WRONG_USE)
     for path in _left_over(directory, generated):
         typer.echo(f"{path} belongs to no message any more: remove it", err=True)
     typer.echo(f"{len(generated)} files written to {directory}")

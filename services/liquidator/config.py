@@ -386,7 +386,8 @@ def _one_line(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{place} is not a setting"
-    given = "" if isinstance(error["input"], dict | BaseModel) else f" (it is {error['input']!r})"
+    is_untold = isinstance(error["input"], dict | BaseModel) or place == "redis.url"  # which may hold a password
+    given = "" if is_untold else f" (it is {error['input']!r})"
     return f"{place}: {message}{given}" if error["type"] != "value_error" or place.count(".") else message
 
 

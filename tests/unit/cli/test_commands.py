@@ -265,6 +265,33 @@ def test_a_bad_preset_is_named(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"ringfence: {preset}: not JSON: ")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--scope", "all", "--minutes", "nan"],
+        ["--scope", "all", "--minutes", "1e18"],
+        ["--scope", "all", "--target", "a-1"],
+        ["--scope", "account"],
+    ],
+    ids=" ".join,
+)
+def test_a_halt_that_cannot_be_meant_is_wrong_use(arguments: list[str]) -> None:
+    assert RUNNER.invoke(app, ["control", "halt", *arguments]).exit_code == 2
+
+
+@pytest.mark.parametrize("through", ["fills", "fills=-1", "fills=\u00b2", f"fills={2**63}"])
+def test_an_offset_that_no_topic_has_is_wrong_use(through: str) -> None:
+    arguments = ["control", "clear", "--scope", "account", "--target", "a-1", "--through", through]
+    assert RUNNER.invoke(app, arguments).exit_code == 2
+
+
+def test_schemas_into_a_file_are_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "schemas").write_text("")
+    result = RUNNER.invoke(app, ["schemas", "write", "--directory", str(tmp_path / "schemas")])
+    assert result.exit_code == 2
+    assert "File exists" in result.stderr
+
+
 @pytest.mark.parametrize("group", ["topics", "control", "config", "schemas"])
 def test_every_group_has_help_with_an_example(group: str) -> None:
     assert f"Example: ringfence {group} " in " ".join(RUNNER.invoke(app, [group, "--help"]).stdout.split())

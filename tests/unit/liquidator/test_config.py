@@ -82,6 +82,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, text: str, told: str)
     with pytest.raises(Misconfigured, match=told) as raised:
         load(path)
     assert "\n" not in str(raised.value)
+    assert "secret@" not in str(raised.value)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
