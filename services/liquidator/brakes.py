@@ -19,6 +19,7 @@ from services.liquidator.shard import Reason, Shard
 from services.liquidator.throttle import Caps, Place, Throttle
 
 CONTROLS: Final = "controls"
+NOT_OURS: Final = frozenset({Reason.FENCED, Reason.REVOKED, Reason.REFUSED})
 LOOK_EVERY_S: Final = 1.0
 AUDITED: Final = 5  # accounts at each timer: some thousandths of the time
 
@@ -138,6 +139,6 @@ class Brakes:
         self._guard.forgive(evidence)
         self._meter.event("malfunction_cleared")
         if shard is not None:
-            if shard.loaded:
-                self._claim(shard)
+            if shard.loaded and not shard.reasons & NOT_OURS:
+                self._claim(shard)  # a shard that is not ours now is claimed when it is
             self._gates.lift(shard, Reason.MALFUNCTION)

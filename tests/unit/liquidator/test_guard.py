@@ -14,8 +14,8 @@ from services.contracts.messages import Control, Order
 from services.contracts.records import Record
 from services.liquidator.guard import Evidence, Guard
 from services.liquidator.second_opinion import SecondOpinion
-from services.liquidator.shard import Reason
-from tests.unit.liquidator.fakes import World, an_order, breathe
+from services.liquidator.shard import ORDERS, Reason
+from tests.unit.liquidator.fakes import World, a_claim, an_order, breathe
 
 
 def order(**changed: Any) -> Order:
@@ -127,6 +127,22 @@ async def test_an_operator_clears_it(action: str, scope: str, target: str, clear
     await world.run(1)
     assert (Reason.MALFUNCTION not in world.worker.shards[0].reasons) is clears
     assert sorted(each.account for each in world.broker.valid_orders(0)) == (["bad", "other"] if clears else [])
+
+
+async def test_a_cleared_halt_does_not_take_a_shard_back_from_its_new_owner() -> None:
+    world = await halted()
+    world.engine.changed.clear()
+    world.broker.append(ORDERS, 0, a_claim())
+    await world.run(0.3)
+    assert Reason.FENCED in world.worker.shards[0].reasons
+    before = len(world.broker.claims(0))
+    await world.worker.fold_broadcast([control(world, "resume", "all", "*")])
+    await world.run(1)
+    assert len(world.broker.claims(0)) == before
+    await world.run(10)
+    assert sorted(each.account for each in world.broker.valid_orders(0)) == ["bad", "other"], (
+        "nobody else claimed again"
+    )
 
 
 async def test_what_is_still_wrong_halts_again() -> None:
