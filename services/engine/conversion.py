@@ -5,7 +5,7 @@ from fractions import Fraction
 from services.contracts.decimals import ONE
 from services.engine.closing import Close, limit_price, round_price
 from services.engine.context import Context
-from services.engine.instruments import Spec
+from services.engine.instruments import TRADABLE, Spec
 from services.engine.orders import earlier_orders, next_attempt
 from services.engine.state import Account, Bucket, Position
 from services.engine.valuation import Leg, Valuation
@@ -48,6 +48,6 @@ def _conversion_spec(context: Context, account: Account, asset: str) -> Spec | N
     if record is None or record.conversion_instrument is None:
         return None
     spec = context.market.specs.get(record.conversion_instrument)
-    if spec is None or context.market.marks.get(spec.instrument) is None:
+    if spec is None or spec.status not in TRADABLE or context.market.marks.get(spec.instrument) is None:
         return None
     return spec if context.market.grade(spec.instrument, context.now_of(account)) == "valid" else None

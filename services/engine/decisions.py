@@ -1,7 +1,6 @@
 """From the level to orders: a bucket that is liquidatable now, and still is when its open orders fill, is closed just enough."""
 
 from fractions import Fraction
-from typing import Final
 
 from services.contracts.decimals import ONE
 from services.engine.closing import (
@@ -18,6 +17,7 @@ from services.engine.closing import (
 from services.engine.context import Context
 from services.engine.conversion import conversion
 from services.engine.doubts import Judge
+from services.engine.instruments import TRADABLE
 from services.engine.order_writing import OrderWriter
 from services.engine.orders import earlier_orders, next_attempt
 from services.engine.portfolio_closing import portfolio_quantity
@@ -26,8 +26,6 @@ from services.engine.state import Account, Bucket, PositionKey
 from services.engine.valuation import Leg, Valuation
 from services.engine.valuer import Valuer
 from services.engine.worth import E36, Holdings, Incomplete
-
-TRADABLE: Final = frozenset({"trading", "cancel_only"})
 
 
 class Decider:

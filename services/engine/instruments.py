@@ -8,6 +8,7 @@ from services.contracts.decimals import ONE, parse
 from services.contracts.messages import Collateral, Instrument, OptionMargin
 
 DEFAULT_LIQUIDATION_FEE_RATE: Final = 5 * ONE // 10_000
+TRADABLE: Final = frozenset({"trading", "cancel_only"})  # statuses under which an order may close
 IMMUTABLE_FIELDS: Final = (
     "kind", "contract", "contract_size", "settlement_asset", "underlying", "expiry_ms", "strike", "option_type",
 )  # fmt: skip

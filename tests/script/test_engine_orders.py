@@ -219,6 +219,16 @@ def test_what_is_locked_is_not_converted() -> None:
     assert [order.quantity for order in script.orders] == ["0.6"]
 
 
+@pytest.mark.parametrize(("status", "sells"), [("cancel_only", True), ("settling", False), ("settled", False)])
+def test_a_conversion_needs_an_instrument_on_which_orders_close(status: str, sells: bool) -> None:
+    """Settling, it waits; trading again, it sells."""
+    script = Script().instrument("BTC-USDT", status=status).account("cross")
+    script.collateral("BTC", conversion_instrument="BTC-USDT").mark("100", "BTC-USDT")
+    script.transfer("1", bucket=None, asset="BTC").transfer("-50", "adjustment", bucket=None).wait(1_000)
+    assert len(script.mark("45", "BTC-USDT").orders) == int(sells)
+    assert len(script.instrument("BTC-USDT").check_reference().orders) == 1
+
+
 def test_orders_that_were_perhaps_never_written_are_decided_again_with_the_same_id() -> None:
     """A producer failed between the decision and the log: the next record decides from the level, and the id is the same."""
     script = Script(reads_back=False).under().producer_fails().mark("909")
