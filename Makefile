@@ -46,6 +46,9 @@ simulate: $(STAMP) ## SEEDS=n histories full of faults, simulated; CAMPAIGN=1 go
 chaos: $(STAMP) ## MINUTES=n of faults on real processes, SEED=n, ARGS="--fills 3000"; one line of figures at the end
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(ARGS)
 
+alerts: $(STAMP) ## break running workers until every alert has fired and cleared; about six minutes
+	@$(BIN)/python -m pytest -m "campaign or not campaign" tests/integration/test_alerts_fire.py $(ARGS)
+
 schemas: $(STAMP) ## write the JSON Schemas from the message types
 	@$(BIN)/ringfence schemas write $(ARGS)
 

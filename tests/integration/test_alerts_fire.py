@@ -144,6 +144,7 @@ async def test_harm_done_by_a_halt_that_lasted_too_long(watched: Watched) -> Non
     await check_recovers(watched)
 
 
+@pytest.mark.campaign
 async def test_orders_held_back_by_a_cap(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 150)
     await watched.work("w-1", more="[caps]\norders_per_second = 4\n")
@@ -152,6 +153,7 @@ async def test_orders_held_back_by_a_cap(watched: Watched) -> None:
     await check_recovers(watched)
 
 
+@pytest.mark.campaign
 async def test_a_shard_that_stops_itself(watched: Watched) -> None:
     venue = watched.venue
     await venue.open_accounts(0, 6)
@@ -169,6 +171,7 @@ async def test_a_shard_that_stops_itself(watched: Watched) -> None:
     await watched.check_clears("RingfenceMalfunction")
 
 
+@pytest.mark.campaign
 async def test_a_ledger_that_cannot_be_right(watched: Watched) -> None:
     venue = watched.venue
     await venue.open_accounts(0, 12)
@@ -196,6 +199,7 @@ async def test_a_ledger_that_cannot_be_right(watched: Watched) -> None:
     await watched.check_clears()
 
 
+@pytest.mark.campaign
 async def test_marks_that_cannot_be_believed(watched: Watched) -> None:
     venue, name = watched.venue, "ETH-PERP"
     await venue.put("instruments", name, an_instrument() | {"instrument": name, "max_price_age_ms": 1_000})
@@ -223,6 +227,7 @@ async def test_marks_that_cannot_be_believed(watched: Watched) -> None:
     await watched.check_clears()
 
 
+@pytest.mark.campaign
 async def test_a_worker_that_stands_still(watched: Watched) -> None:
     (worker,) = await watched.work("w-1")
     await watched.check_clears()
@@ -236,6 +241,7 @@ async def test_a_worker_that_stands_still(watched: Watched) -> None:
     await watched.check_clears("RingfenceLoopStalled", "RingfenceMarksLateFast", within_s=60)
 
 
+@pytest.mark.campaign
 async def test_orders_that_come_late(watched: Watched) -> None:
     """A pause that the worker takes for none: its gates stay open, and it decides on the crash when it goes on."""
     await watched.venue.open_accounts(0, 240)
@@ -250,6 +256,7 @@ async def test_orders_that_come_late(watched: Watched) -> None:
     await watched.check_clears("RingfenceOrdersLateFast", within_s=60)
 
 
+@pytest.mark.campaign
 async def test_a_worker_that_cannot_keep_up_with_the_ticks(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 30)
     (worker,) = await watched.work("w-1")
@@ -299,6 +306,7 @@ async def test_workers_that_die(watched: Watched) -> None:
     await watched.check_clears("RingfenceNoWorker", "RingfenceWorkerDown", "RingfencePartitionUnowned")
 
 
+@pytest.mark.campaign
 async def test_partitions_that_nobody_watches(watched: Watched) -> None:
     frozen = watched.make("w-1")
     waiting = watched.make("w-2")
@@ -319,6 +327,7 @@ async def is_up(watched: Watched, name: str) -> bool:
     return name in await asyncio.to_thread(watched.prometheus.healthy_targets)
 
 
+@pytest.mark.campaign
 async def test_topics_that_are_not_those_of_the_tables(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 30)
     (worker,) = await watched.work("w-1")
@@ -338,6 +347,7 @@ async def test_topics_that_are_not_those_of_the_tables(watched: Watched) -> None
     await watched.check_clears()
 
 
+@pytest.mark.campaign
 async def test_a_row_that_was_tampered_with(watched: Watched) -> None:
     await watched.venue.open_accounts(0, 30)
     (worker,) = await watched.work("w-1")
@@ -387,6 +397,7 @@ async def test_a_redis_that_does_not_take_rows(watched: Watched) -> None:
     await watched.check_clears()
 
 
+@pytest.mark.campaign
 async def test_a_broker_that_is_gone(alone: Watched, private_kafka: KafkaServer) -> None:
     await alone.venue.open_accounts(0, 30)
     await alone.work("w-1")
@@ -399,6 +410,7 @@ async def test_a_broker_that_is_gone(alone: Watched, private_kafka: KafkaServer)
     await alone.check_clears(within_s=60)
 
 
+@pytest.mark.campaign
 async def test_an_orders_topic_that_takes_no_record(watched: Watched) -> None:
     await watched.work("w-1", reclaim_ms=1_000)
     await watched.check_clears()
