@@ -72,4 +72,4 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 		touch $@'
 
-.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck chaos
+.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck chaos alerts
