@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.output import ExitCode, flush_json, stop, write_json
+from services.cli.output import ExitCode, console, flush_json, stop, write_json
 from services.cli.topics import AsJson, ConfigFile
 
 app = typer.Typer(
@@ -41,13 +41,12 @@ def show(config: ConfigFile = None, sets: Flags = None, as_json: AsJson = False)
             write_json({"setting": name, "value": value, "origin": origin})
         flush_json()
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("setting", "value", "origin", box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table, markup=False)
+    console().print(table, markup=False)
 
 
 @app.command()

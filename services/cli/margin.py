@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from services.cli.output import ExitCode, flush_json, note, stop, watched, write_json
+from services.cli.output import ExitCode, console, flush_json, note, stop, watched, write_json
 from services.cli.recordings import KafkaConfig, RecordingPath, opened
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def show(views: "list[BucketView]", *, as_json: bool) -> None:
             write_json(bucket_line(view))
         flush_json()
         return
-    from rich.console import Console
-
-    Console().print(table([bucket_line(view) for view in views]))
+    console().print(table([bucket_line(view) for view in views]))
 
 
 def table(lines: list[dict[str, Any]]) -> Any:
@@ -82,7 +80,7 @@ def table(lines: list[dict[str, Any]]) -> Any:
 
     shown = Table("account", "bucket", "mode", "status", box=None, header_style="bold", pad_edge=False)
     for name in ("equity", "initial margin", "maintenance margin", "excess"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", overflow="fold")  # a digit is never left out
     shown.add_column("positions (quantity at mark, liquidation price)")
     for line in lines:
         amounts = (line[key] for key in ("equity", "initial_margin", "maintenance_margin", "maintenance_excess"))

@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Item = TypeVar("Item")
 PROGRESS_EVERY = 1_000
+PIPE_WIDTH = 240  # columns of a table that no terminal shows: nothing is cut in a file
 
 
 class ExitCode(IntEnum):
@@ -41,6 +45,15 @@ def write_json(line: dict[str, Any]) -> None:
 def flush_json() -> None:
     """Everything written is handed over before the command ends or a person is spoken to."""
     sys.stdout.buffer.flush()
+
+
+def console() -> "Console":
+    """Standard output for tables: as wide as the terminal, or as COLUMNS says; wide enough for all where there is neither."""
+    import os
+
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
 
 
 def watched(items: Iterable[Item], what: str) -> Iterator[Item]:

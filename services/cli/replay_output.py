@@ -6,7 +6,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.output import flush_json, note, write_json
+from services.cli.output import console, flush_json, note, write_json
 
 if TYPE_CHECKING:
     from services.engine.effects import Effect
@@ -70,19 +70,19 @@ def show_summaries(summaries: "list[Summary]", variants: list[dict[str, str] | N
             write_json(line)
         flush_json()
         return
-    from rich.console import Console
     from rich.table import Table
 
     shown = Table("summary", box=None, header_style="bold", pad_edge=False)
     for line in lines:
         changed = line.get("variant")
         shown.add_column(
-            "as recorded" if changed is None else "\n".join(f"{k}={v}" for k, v in changed.items()), justify="right"
-        )
+            "as recorded" if changed is None else "\n".join(f"{k}={v}" for k, v in changed.items()),
+            justify="right", overflow="fold",
+        )  # fmt: skip
     for key in lines[0]:
         if key != "effect":
             shown.add_row(key, *(_cell(line[key]) for line in lines))
-    Console().print(shown)
+    console().print(shown)
 
 
 def show_difference(difference: "Differs", *, as_json: bool) -> None:
@@ -104,12 +104,11 @@ def show_comparison(runs: "Iterable[Run]", *, as_json: bool) -> None:
     if as_json:
         write_json({"effect": "what-if", "runs": compared})
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("what if", box=None, header_style="bold", pad_edge=False)
     for name in ("orders", "notional", "negative buckets", "deficit", "first difference"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for each in compared:
         first = each["first_difference"]
         when = "none" if first is None else f"{clock(first['ts_ms'])} {first['account'] or ''}"
@@ -117,7 +116,7 @@ def show_comparison(runs: "Iterable[Run]", *, as_json: bool) -> None:
             _named(each["variant"]), str(each["orders"]), _cell(each["notional"]), str(each["negative_buckets"]), _cell(each["deficit"]),
             when if each["variant"] else "",
         )  # fmt: skip
-    Console().print(table)
+    console().print(table)
 
 
 def _named(variant: Mapping[str, str]) -> str:

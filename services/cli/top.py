@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.output import ExitCode, flush_json, stop, write_json
+from services.cli.output import ExitCode, console, flush_json, stop, write_json
 
 if TYPE_CHECKING:
     from services.top.workers import Seen
@@ -54,12 +54,10 @@ def top(
     if as_json:
         _write(workers.seen)
     else:
-        from rich.console import Console
-
         from services.top.plain import show
         from services.top.view import screen_of
 
-        show(screen_of(workers.seen, time.monotonic()), Console(soft_wrap=not sys.stdout.isatty()))
+        show(screen_of(workers.seen, time.monotonic()), console())
     raise typer.Exit(int(verdict(workers.seen)))
 
 

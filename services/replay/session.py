@@ -62,7 +62,9 @@ class Run:
         overrides = what_if.overrides
         settings, latency_ms = overrides.settings(plan.settings), overrides.venue().latency_ms
         if latency_ms and not plan.matching.is_synthetic:
-            raise OverrideError("--set venue.latency_ms: only with --matching next or limit")
+            raise OverrideError(
+                "venue.latency_ms: only with --matching next or limit (recorded order events have the latency that they had)"
+            )
         if not plan.risk and any(target.startswith("risk.") for target in overrides.changes):
             raise OverrideError("--set risk: only with --risk")
         self.what_if = what_if

@@ -23,7 +23,7 @@ def show(screen: Screen, console: Console) -> None:
             title=panel.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
         )
         for column in panel.columns:
-            table.add_column(column, no_wrap=True, overflow="fold")
+            table.add_column(column, no_wrap=True, overflow="ellipsis")  # what is cut says so
         for row in panel.rows:
             table.add_row(*row)
         console.print(table)

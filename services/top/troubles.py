@@ -14,6 +14,7 @@ from services.top.workers import Seen
 LAG_MS: Final = 1_000
 UNSTORED_MS: Final = 2_000
 QUEUED: Final = 1_000
+NAMED: Final = 5  # instruments in one line
 
 
 class Weight(IntEnum):
@@ -35,7 +36,8 @@ def troubles(workers: Sequence[Seen], now: float) -> list[Trouble]:
     found: list[Trouble] = []
     for worker in workers:
         if worker.lost_since is not None:
-            why = f"{worker.name} is lost for {duration((now - worker.lost_since) * 1000)}: {worker.error}"
+            lost = f"is lost for {duration((now - worker.lost_since) * 1000)}"
+            why = f"{worker.name} {'does not answer' if worker.status is None else lost}: {worker.error}"
             found.append(Trouble(Weight.BLIND, why))
         elif worker.status is not None:
             found += _of_worker(worker.name, worker.status)
@@ -54,9 +56,10 @@ def _of_worker(name: str, status: WorkerStatus) -> list[Trouble]:
     ]
     for grade in ("halted", "unconfirmed", "stale"):
         if count := status.price_grades.get(grade):
-            which = ", ".join(price.instrument for price in status.prices if price.grade == grade)
+            names = [price.instrument for price in status.prices if price.grade == grade][:NAMED]
+            which = ", ".join([*names, f"{count - len(names)} more"] if count > len(names) else names)
             weight = Weight.WATCH if grade == "halted" else Weight.BLIND
-            found.append(Trouble(weight, f"{name}: {count} {grade} prices: {which[:60]}"))
+            found.append(Trouble(weight, f"{name}: {count} {grade} prices: {which}"))
     for bad in ("dirty", "incomplete"):
         if count := status.statuses.get(bad):
             found.append(Trouble(Weight.BLIND, f"{name}: {count} buckets cannot be decided ({bad})"))
@@ -83,12 +86,13 @@ def _of_shards(name: str, status: WorkerStatus) -> list[Trouble]:
 
 def _of_all(answering: Sequence[Seen]) -> list[Trouble]:
     """What only all of them together show."""
-    statuses = [worker.status for worker in answering if worker.status is not None and not worker.status.shadow]
+    named = [(each.name, each.status) for each in answering if each.status is not None and not each.status.shadow]
+    statuses = [status for _, status in named]
     owners: dict[int, list[str]] = {}
-    for status in statuses:
+    for name, status in named:
         for shard in status.shards:
             if shard.deciding:
-                owners.setdefault(shard.partition, []).append(status.instance)
+                owners.setdefault(shard.partition, []).append(name)
     found = [
         Trouble(Weight.HARM, f"shard {partition} is decided by {' and '.join(names)}")
         for partition, names in owners.items()

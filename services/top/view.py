@@ -94,7 +94,8 @@ WORKERS: Final = ("worker", "state", "version", "settings", "up", "to send", "ne
 def _worker(worker: Seen, now: float) -> tuple[Text, ...]:
     status = worker.status
     if worker.lost_since is not None:
-        state = _text(f"lost {duration((now - worker.lost_since) * 1000)}", "bold red")
+        since = "" if status is None else f" {duration((now - worker.lost_since) * 1000)}"  # never seen: nobody knows
+        state = _text(f"lost{since}", "bold red")
     elif status is None:
         state = _text("asking", "dim")
     elif status.not_live:
@@ -114,7 +115,7 @@ def _worker(worker: Seen, now: float) -> tuple[Text, ...]:
     return (_text(worker.name, style), state, *(_text(each, style) for each in rest))
 
 
-SHARDS: Final = ("shard", "worker", "state", "epoch", "lag", "waits", "dirty", "unstored", "orders")
+SHARDS: Final = ("shard", "worker", "state", "epoch", "lag", "waits", "to store", "unstored", "orders")
 
 
 def _shards(known: Sequence[tuple[Seen, WorkerStatus]]) -> list[tuple[Text, ...]]:

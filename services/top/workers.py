@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -35,10 +36,11 @@ class Seen:
     raw: bytes = b""
     error: str | None = None
     lost_since: float | None = None
+    is_namesake: bool = False  # another says the same name: two workers of one host
 
     @property
     def name(self) -> str:
-        return self.status.instance if self.status is not None else urlsplit(self.url).netloc
+        return urlsplit(self.url).netloc if self.status is None or self.is_namesake else self.status.instance
 
 
 @dataclass
@@ -56,6 +58,9 @@ class Workers:
     async def refresh(self) -> None:
         """Ask all of them at once; each answers, or is lost, within the time-out."""
         await asyncio.gather(*(self._refresh(each) for each in self.seen))
+        names = Counter(each.status.instance for each in self.seen if each.status is not None)
+        for each in self.seen:
+            each.is_namesake = each.status is not None and names[each.status.instance] > 1
 
     async def _refresh(self, worker: Seen) -> None:
         try:

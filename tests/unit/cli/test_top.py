@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from services.cli.main import app
 from services.cli.top import default_url
+from services.contracts.status import WorkerStatus
 from services.liquidator.config import HttpSection
 from tests.unit.top.statuses import a_status, telling
 
 RUNNER = CliRunner()
+
+
+def long_named() -> WorkerStatus:
+    status = a_status()
+    return structs.replace(status, worst=[structs.replace(status.worst[0], account="a" * 60)])
 
 
 def test_one_screen_of_two_workers() -> None:
@@ -21,6 +28,14 @@ def test_one_screen_of_two_workers() -> None:
     assert result.exit_code == 0, result.output
     assert "all well" in result.stdout
     assert "shards deciding 4/4" in result.stdout
+
+
+def test_a_pipe_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with telling(long_named()) as told:
+        result = RUNNER.invoke(app, ["top", "--once", "--url", told.url])
+    assert "a" * 60 in result.stdout
+    assert "sell 1.25" in result.stdout
 
 
 def test_json_has_everything_exactly() -> None:

@@ -27,6 +27,18 @@ async def test_a_worker_that_answers_is_known() -> None:
     assert told.asked == ["/statusz"]
 
 
+async def test_two_workers_of_one_host_are_told_apart_by_their_addresses() -> None:
+    with (
+        telling(a_status("host", (0,))) as first,
+        telling(a_status("host", (1,))) as second,
+        telling(a_status()) as third,
+    ):
+        workers = Workers([first.url, second.url, third.url], Clock())
+        await workers.refresh()
+    addresses = [told.url.split("/")[2] for told in (first, second)]
+    assert [seen.name for seen in workers.seen] == [*addresses, "w-1"]
+
+
 async def test_a_lost_worker_keeps_what_was_known_and_comes_back() -> None:
     clock = Clock()
     with telling(a_status()) as told:
