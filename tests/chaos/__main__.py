@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 
+from tests.chaos.faults import BAG
 from tests.chaos.world import Outcome, Size, run, tell, total
 
 
@@ -21,7 +22,7 @@ def explain(outcome: Outcome) -> None:
         tell(f"  {text}")
     tell("faults:\n  " + "\n  ".join(outcome.faults))
     tell(outcome.logs)
-    tell(f"again: python -m tests.chaos --minutes {outcome.minutes:g} --seed {outcome.seed}")
+    tell(f"again: python -m tests.chaos --minutes {outcome.minutes:g} --seed {outcome.seed} and the same sizes")
 
 
 def main() -> int:
@@ -32,9 +33,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=Size.workers)
     parser.add_argument("--accounts", type=int, default=Size.accounts)
     parser.add_argument("--fills", type=int, default=Size.fills_per_s, help="a second")
+    parser.add_argument("--only", default="", help="these kinds of faults, separated by commas")
     given = parser.parse_args()
+    only = frozenset(given.only.split(",")) - {""}
+    if unknown := only - set(BAG):
+        parser.error(f"no such faults: {', '.join(sorted(unknown))}; there are {', '.join(BAG)}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker is away, we know
-    size = Size(workers=given.workers, accounts=given.accounts, fills_per_s=given.fills)
+    size = Size(workers=given.workers, accounts=given.accounts, fills_per_s=given.fills, only=only)
     done: list[Outcome] = []
     for number, minutes in enumerate(rounds(given.minutes, given.round)):
         done.append(run(given.seed + number, minutes, size))

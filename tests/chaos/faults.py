@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -19,14 +20,17 @@ from tests.support.redis import RedisServer
 
 MEAN_S: Final = 3.0
 # How often each comes in a round of all; each round is in an order of its own.
-BAG: Final = {"kill": 7, "pause": 3, "redis_restart": 2, "flush": 2, "cut": 3, "broker_restart": 1, "silence": 1}
+BAG: Final = {
+    "kill": 7, "pause": 3, "redis_restart": 1, "redis_rollback": 2, "flush": 2, "cut": 3, "broker_restart": 1, "silence": 1,
+}  # fmt: skip
+LOST_BYTES: Final = 200_000  # of the append-only file, at the most
 
 
 class Faults:
     """Draws and causes faults until told to stop; `mend` then repairs what is broken outside of the workers."""
 
     def __init__(  # noqa: PLR0917  # the world hands over its parts, once
-        self, draw: random.Random, places: Sequence[Place], kafka: KafkaServer, redis: RedisServer, client: Redis, venue: Venue
+        self, draw: random.Random, places: Sequence[Place], kafka: KafkaServer, redis: RedisServer, client: Redis, venue: Venue, only: Collection[str] = ()
     ) -> None:  # fmt: skip
         self._draw = draw
         self._places = places
@@ -34,12 +38,14 @@ class Faults:
         self._redis = redis
         self._client = client
         self._venue = venue
+        self._bag = Counter({kind: count for kind, count in BAG.items() if kind in (only or BAG)})
         self._busy: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self.counts: Counter[str] = Counter()
         self.told: list[str] = []
         self._causes: dict[str, Callable[[], Coroutine[Any, Any, bool]]] = {
-            "kill": self._kill, "pause": self._pause, "redis_restart": self._restart_redis, "flush": self._flush,
+            "kill": self._kill, "pause": self._pause, "redis_restart": self._restart_redis,
+            "redis_rollback": self._roll_redis_back, "flush": self._flush,
             "cut": self._cut, "broker_restart": self._restart_broker, "silence": self._silence,
         }  # fmt: skip
 
@@ -62,9 +68,9 @@ class Faults:
 
     def _kinds(self) -> Iterator[str]:
         """First one of each, then the rest of the bag; and again."""
-        once = Counter(dict.fromkeys(BAG, 1))
+        once = Counter(dict.fromkeys(self._bag, 1))
         while True:
-            for part in (once, Counter(BAG) - once):
+            for part in (once, self._bag - once):
                 kinds = sorted(part.elements())
                 self._draw.shuffle(kinds)
                 yield from kinds
@@ -100,12 +106,23 @@ class Faults:
     async def _restart_broker(self) -> bool:
         return await self._restart(self._kafka, self._draw.uniform(0, 1))
 
-    async def _restart(self, server: ServerProcess, away_s: float) -> bool:
+    async def _roll_redis_back(self) -> bool:
+        """As a failover to a replica that was behind: the last writes, which were acknowledged, are gone."""
+        return await self._restart(self._redis, self._draw.uniform(0, 1), self._cut_log)
+
+    def _cut_log(self) -> None:
+        log = max((self._redis.directory / "appendonlydir").glob("*.incr.aof"))
+        os.truncate(log, max(0, log.stat().st_size - self._draw.randrange(LOST_BYTES)))
+
+    async def _restart(
+        self, server: ServerProcess, away_s: float, while_down: Callable[[], None] = lambda: None
+    ) -> bool:
         """SIGKILL, and start again on the same folder."""
         if server.name in self._busy:
             return False
         self._busy.add(server.name)
         await asyncio.to_thread(server.kill)
+        while_down()
         await asyncio.sleep(away_s)
         await asyncio.to_thread(server.start)
         self._busy.discard(server.name)

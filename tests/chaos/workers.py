@@ -91,7 +91,7 @@ class Place:
         if code == Exit.UNREACHABLE:
             self.refused_starts += 1
         else:
-            self.unexpected.append(f"{life.worker.name} ended with {code}")
+            self.unexpected.append(f"{life.worker.name} ended with {code}\n{life.worker.tail()}")
 
     def kill(self) -> bool:
         life = self.life

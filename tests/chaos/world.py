@@ -41,6 +41,7 @@ class Size:
     workers: int = 2
     accounts: int = 80
     fills_per_s: int = 200
+    only: frozenset[str] = frozenset()  # these kinds of faults; none named: all
 
 
 @dataclass
@@ -113,7 +114,9 @@ class World:
             self._places.append(Place(f"w-{number}", folder, self._kafka.bootstrap, PREFIX, proxy, self._draw))
         self._keepers = [asyncio.ensure_future(place.keep()) for place in self._places]
         stack.push_async_callback(self._end_workers)
-        self._faults = Faults(self._draw, self._places, self._kafka, self._redis, self._client, self._venue)
+        self._faults = Faults(
+            self._draw, self._places, self._kafka, self._redis, self._client, self._venue, self._size.only
+        )
 
     async def _end_workers(self) -> None:
         for keeper in self._keepers:
