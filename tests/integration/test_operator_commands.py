@@ -166,4 +166,4 @@ def test_a_damaged_row_is_not_shown(redis_server: RedisServer) -> None:
     asyncio.run(damage())
     result = ringfence(environment, "account", "a-1")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "fails its checksum" in result.stderr
+    assert "fail their checksum" in result.stderr

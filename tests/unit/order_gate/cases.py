@@ -17,7 +17,7 @@ from services.contracts.codec import encode
 from services.contracts.identifiers import order_id
 from services.contracts.messages import Claim, Evidence, Order
 
-FILE: Final = Path(__file__).resolve().parents[3] / "schemas" / "order-gate-vectors.json"
+FILE: Final = Path(__file__).resolve().parents[3] / "services" / "order_gate" / "vectors.json"
 ABOUT: Final = (
     "Vectors of the order gate: what a consumer of liquidation-orders does with each record of one partition. A case has a "
     "partition, the count of partitions (null: accounts are not checked) and steps in order. A step with `read` gives the record's "
