@@ -28,7 +28,7 @@ PARTITIONS = 4
 ORDERS = "liquidation-orders"
 INSTRUMENT = "BTC-PERP"
 START_PRICE, CRASH_PRICE = 50_000, 49_400
-WAIT_S = 20.0
+WAIT_S = 40.0
 
 
 def now_ms() -> int:
