@@ -193,7 +193,10 @@ def clock(ts_ms: int | None, *, day: bool = False) -> str:
     """UTC time of day to the millisecond."""
     if ts_ms is None:
         return "?"
-    when = datetime.fromtimestamp(ts_ms / 1000, UTC)
+    try:
+        when = datetime.fromtimestamp(ts_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # after the year 9999: an order of its last second is valid until then
+        return f"{ts_ms} ms"
     return when.strftime("%Y-%m-%d %H:%M:%S.%f" if day else "%H:%M:%S.%f")[:-3]
 
 

@@ -25,7 +25,7 @@ def view_of(account: Account, bucket: Bucket, valuer: Valuer, ladders: Ladders, 
     maintenance = None if known is None else known.requirement_e18(known.maintenance)
     return BucketView(
         account=account.account, bucket=bucket.name, client=account.client or account.account, margin_mode=account.margin_mode if account.known else "",
-        valuation_asset=account.valuation_asset or "", status=ladders.status_of(account, bucket, valuation),
+        valuation_asset=account.valuation_asset or "", status=ladders.status_of(account, bucket, valuation) if account.known else "incomplete",
         equity=_text(equity), initial_margin=_text(initial), maintenance_margin=_text(maintenance),
         free_margin=_excess(known, initial=True), maintenance_excess=_excess(known, initial=False),
         liquidatable=known is not None and is_liquidatable(known, at_equal=ladders.settings.liquidate_at_equal),

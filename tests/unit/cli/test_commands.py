@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from services.adapters.recordings import Recording, RecordingError
 from services.cli.main import app
+from services.cli.replay_output import clock
 from services.replay import session
 from services.replay.engines import make_engine
 from tests.script.tape import Tape
@@ -255,6 +256,29 @@ def test_what_would_go_unheeded_is_wrong_use(options: list[str], word: str, tmp_
     result = RUNNER.invoke(app, ["replay", recording(tmp_path), "--json", *options])
     assert (result.exit_code, result.stdout) == (2, "")
     assert word in result.stderr
+
+
+def test_a_refused_fact_of_an_account_without_record_is_the_same_to_both_engines(tmp_path: Path) -> None:
+    """Of such an account nothing is evaluated: it is incomplete before it is dirty."""
+    fill = {
+        "fill_id": "f-1",
+        "account": "a-1",
+        "instrument": "X",
+        "side": "sell",
+        "quantity": "-1",
+        "price": "1",
+        "ts_ms": 1,
+    }
+    path = recording(tmp_path, json.dumps({"topic": "fills", "value": fill}) + "\n")
+    assert RUNNER.invoke(app, ["replay", path, "--json", "--engine", "both"]).exit_code == 0
+    for engine in ("fast", "reference"):
+        (line,) = RUNNER.invoke(app, ["margin", path, "--json", "--engine", engine]).stdout.splitlines()
+        assert json.loads(line)["status"] == "incomplete"
+
+
+def test_a_time_after_the_last_year_is_told_in_milliseconds() -> None:
+    assert clock(1_700_000_000_123) == "22:13:20.123"
+    assert clock(253_402_300_802_199) == "253402300802199 ms"
 
 
 def test_a_bad_preset_is_named(tmp_path: Path) -> None:
