@@ -44,6 +44,13 @@ class KafkaProducer:
 
     async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
         """See `Producer.send`; runs of records for one partition share a batch."""
+        try:
+            return await self._send_all(outgoing)
+        except (KafkaError, OSError, TimeoutError) as error:
+            # A broker without room or leader for the whole timeout: as lost as an acknowledgement that never comes.
+            raise Unreachable(f"{self._connection.bootstrap} takes no records: {error!r}") from error
+
+    async def _send_all(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
         offsets: list[asyncio.Future[int]] = []
         for (_, partition), group in groupby(outgoing, key=lambda item: (item.topic, item.partition)):
             items = list(group)

@@ -62,13 +62,14 @@ class KafkaSnapshots:
         """See `SnapshotLog.write`."""
         producer = KafkaProducer(self._connection)
         await producer.start()
-        waiting = iter(records)
+        waiting, is_whole = iter(records), False
         try:
             while chunk := list(islice(waiting, CHUNK)):
                 sent = await producer.send([Outgoing(self._topic, partition, key, value) for key, value in chunk])
                 async with asyncio.timeout(self._connection.request_timeout_ms / 1000):
                     await asyncio.gather(*sent)
+            is_whole = True
         except (KafkaError, OSError, TimeoutError) as error:
-            await producer.abandon()
             raise Unreachable(f"{self._topic}[{partition}] cannot be written: {error!r}") from error
-        await producer.close()
+        finally:  # also when the shard goes meanwhile: no producer stays behind
+            await (producer.close() if is_whole else producer.abandon())
