@@ -21,6 +21,7 @@ from services.liquidator.shard import ORDERS, Shard
 
 DEAD_LETTERS: Final = "dead-letters"
 ALARM_LOG_EVERY_S: Final = 10.0
+MOST_DEAD_BYTES: Final = 900_000  # of key and value: the smallest usual limit of a request is 1 MiB, headers included
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ class Dispatch:
             ("offset", str(record.offset).encode()),
             ("timestamp-ms", str(record.timestamp_ms).encode()),
         )
-        dead_letter = Outgoing(self._names.physical(DEAD_LETTERS), 0, record.key, record.value, headers)
+        key, value, cut = _that_fits(record)
+        dead_letter = Outgoing(self._names.physical(DEAD_LETTERS), 0, key, value, (*headers, *cut))
         self._put(Kind.OTHER, shard, "", dead_letter)
 
     def _alarm(self, effect: Alarm, _: Arrival | None) -> None:
@@ -209,6 +211,19 @@ class Dispatch:
 
     def _outgoing(self, topic: str, partition: int | None, key: str, value: bytes) -> Outgoing:
         return Outgoing(self._names.physical(topic), partition, key.encode(), value, _headers(topic))
+
+
+def _that_fits(record: Record) -> tuple[bytes | None, bytes, Headers]:
+    """Key and value of a dead letter, whole if the topic takes them with headers beside: else their beginnings, and their lengths.
+
+    A record that fills a request of its own would otherwise end every worker that reads it.
+    """
+    key, value = record.key, record.value
+    if len(key or b"") + len(value) <= MOST_DEAD_BYTES:
+        return key, value, ()
+    key = None if key is None else key[: MOST_DEAD_BYTES // 2]
+    whole = f"{len(record.key or b'')}+{len(record.value)}".encode()
+    return key, value[: MOST_DEAD_BYTES - len(key or b"")], (("whole-bytes", whole),)
 
 
 def _headers(topic: str) -> Headers:

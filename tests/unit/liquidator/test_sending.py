@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from services.contracts.records import Record
+from services.contracts.refusals import Reason as Refused
+from services.contracts.refusals import Refusal
+from services.engine.effects import Cause, DeadLetter
 from services.liquidator.shard import Reason
 from tests.unit.liquidator.fakes import ORDERS, World, breathe
 
@@ -78,6 +83,23 @@ async def test_a_dead_letter_carries_the_whole_record_and_its_place() -> None:
         "reason": b"invalid_json", "detail": b"bad", "topic": b"fills", "partition": b"0", "offset": str(offset).encode(),
         "timestamp-ms": str(stamp).encode(),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [(5, 1_048_400), (1_000_000, 40_000)])
+async def test_a_refused_record_that_fills_a_request_is_cut_to_what_its_topic_takes(key: int, value: int) -> None:
+    """With headers beside it the producer would refuse it, at every start anew."""
+    world = await World().live(0)
+    record = Record(topic="fills", partition=0, offset=7, timestamp_ms=0, key=b"k" * key, value=b"v" * value)
+    refusal = Refusal(Refused.RECORD_TOO_LARGE, "too much")
+    world.worker._dispatch.carry_out([DeadLetter(cause=Cause("fills", 0, 7), record=record, refusal=refusal)])
+    await world.pump()
+    (letter,) = world.broker.log("dead-letters", 0)
+    headers = world.broker.headers["dead-letters", 0, 0]
+    assert headers["whole-bytes"] == f"{key}+{value}".encode()
+    assert record.value.startswith(letter.value)
+    assert (record.key or b"").startswith(letter.key or b"")
+    pairs = list(headers.items())
+    assert DefaultRecordBatchBuilder.estimate_size_in_bytes(letter.key, letter.value, pairs) < 1_000_000
 
 
 async def test_orders_carry_their_schema() -> None:
