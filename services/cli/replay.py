@@ -185,7 +185,7 @@ class Looks:
         return all_of_them
 
     def finish(self) -> None:
-        """What is told at the end, before the summary."""
+        """What is told at the end, before the what-ifs and the summary."""
         if self.story is not None:
             self.story.finish()
         if self.diff is not None:
@@ -260,12 +260,12 @@ def run_all(looks: Looks, asked: "list[WhatIf]", *, speed: str | None) -> "list[
             raise typer.Exit(ExitCode.DONE) from reached
         if looks.reporter is not None and len(runs) > 1:
             looks.reporter.compared = [run.compared() for run in runs]
+        looks.finish()
         flush_json()
         for run, spool in zip(runs[1:], spools, strict=True):
             if not as_json:
                 typer.echo(f"what if {variant_text(run.what_if.changes)}")
             _copy(spool)
-    looks.finish()
     if len(runs) > 1 and (not as_json or any(run.what_if.is_more_than_sets for run in runs)):
         show_comparison(runs, as_json=as_json)  # with `--set` alone the JSON stays what it always was
     show_summaries(summaries, [dict(run.what_if.changes) or None for run in runs], as_json=as_json)

@@ -88,3 +88,8 @@ def test_until_an_order_that_only_the_recording_holds() -> None:
 def test_an_order_that_never_comes_is_exit_1() -> None:
     outcome = replay(closed(), "--until", "0" * 32)
     assert (outcome.exit_code, "neither" in outcome.stderr) == (1, True)
+
+
+def test_the_story_ends_before_a_what_if_is_told() -> None:
+    result = CliRunner().invoke(app, ["replay", "-", "--account", "a-1", "--shock", "*=-1%@+0s"], input=closed().text())
+    assert 0 < result.stdout.index("at the end healthy") < result.stdout.index("what if shock.*=-1%@+0s")
