@@ -40,6 +40,7 @@ WORKER_EVENTS: Final = (
     "table_damaged",
     "snapshot_written",
     "snapshot_failed",
+    "taken_over",
 )
 PASS_TIMES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -65,6 +66,7 @@ OWN_BOUNDS: Final[Mapping[tuple[str, str], Sequence[str]]] = {
     ("unchecked_buckets", "reason"): ("dirty", "incomplete", "unknown"),
     ("gate_shut_reason", "reason"): (
         "recovering", "claim", "fenced", "account_lag", "loop_gap", "store_behind", "clock", "revoked", "malfunction", "refused",
+        "standby",
     ),
 }  # fmt: skip
 

@@ -178,6 +178,14 @@ class Table(Protocol):
             Refused: nothing can be verified; with another key perhaps.
         """
 
+    async def stored_offsets(self, partition: int) -> Mapping[str, int] | None:
+        """Those that the stored rows are the fold of; None for a shard that was never stored.
+
+        Raises:
+            Unreachable: no answer.
+            Corrupt: the meta data fail their checksum.
+        """
+
     async def put_aside(self, partition: int) -> None:
         """Take away what cannot be verified; it is kept under another name for people. The shard is then as never stored.
 

@@ -37,11 +37,13 @@ class Probes:
         why_not_live: Callable[[], Sequence[str]],
         why_not_ready: Callable[[], Sequence[str]],
         status: Status | None = None,
+        ready_as: Callable[[], str] = lambda: "ok",
     ) -> None:
         self._metrics = metrics
         self._why_not_live = why_not_live
         self._why_not_ready = why_not_ready
         self._status = status
+        self._ready_as = ready_as
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
 
@@ -92,7 +94,7 @@ class Probes:
         return _verdict(self._why_not_live())
 
     async def _serve_ready(self, _: web.Request) -> web.Response:
-        return _verdict(self._why_not_ready())
+        return _verdict(self._why_not_ready(), self._ready_as())
 
     async def _serve_status(self, request: web.Request) -> web.Response:
         assert self._status is not None
@@ -130,8 +132,8 @@ def _allow(refusal: web.HTTPException) -> dict[str, str]:
     return {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
 
 
-def _verdict(reasons: Sequence[str]) -> web.Response:
-    return web.Response(status=503, text="\n".join(reasons) + "\n") if reasons else web.Response(text="ok\n")
+def _verdict(reasons: Sequence[str], yes: str = "ok") -> web.Response:
+    return web.Response(status=503, text="\n".join(reasons) + "\n") if reasons else web.Response(text=f"{yes}\n")
 
 
 def host_of(authority: str) -> str:

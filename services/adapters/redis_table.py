@@ -137,6 +137,19 @@ class RedisTable:
         offsets = {name.removeprefix(OFFSET): int(at) for name, at in texts.items() if name.startswith(OFFSET)}
         return Stored(int(texts["epoch"]), int(texts["claim"]), offsets, rows, texts["settings"])
 
+    async def stored_offsets(self, partition: int) -> Mapping[str, int] | None:
+        """See `Table.stored_offsets`."""
+        try:
+            meta = await self._command("HGETALL", self._meta_key(partition))
+        except RedisError as error:
+            raise Unreachable(f"the offsets of shard {partition} cannot be read from Redis: {error}") from error
+        if not meta:
+            return None
+        stored = self._stored(partition, meta, [])
+        if stored is None:
+            raise Corrupt(f"{self._meta_key(partition)} fails its checksum")
+        return stored.offsets
+
     async def put_aside(self, partition: int) -> None:
         """See `Table.put_aside`."""
         keys = (self._buckets_key(partition), self._meta_key(partition))

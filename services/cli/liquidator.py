@@ -16,6 +16,10 @@ def liquidator(  # noqa: PLR0917  # typer reads options, not positions
         bool,
         typer.Option("--shadow", help="Decide beside a live system: writes to liquidation-orders-shadow only."),
     ] = False,
+    standby: Annotated[
+        bool,
+        typer.Option("--standby", help="Fold every shard, and take over from an owner that falls silent (worker.standby)."),
+    ] = False,
     bootstrap: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Kafka brokers (kafka.bootstrap).", show_default=False)
     ] = None,
@@ -42,6 +46,7 @@ def liquidator(  # noqa: PLR0917  # typer reads options, not positions
         "worker.instance": instance,
         "http.port": port,
         "shadow": shadow or None,
+        "worker.standby": standby or None,
     }
     try:
         loaded = load(config, flags)

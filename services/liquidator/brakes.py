@@ -19,7 +19,7 @@ from services.liquidator.shard import Reason, Shard
 from services.liquidator.throttle import Caps, Place, Throttle
 
 CONTROLS: Final = "controls"
-NOT_OURS: Final = frozenset({Reason.FENCED, Reason.REVOKED, Reason.REFUSED})
+NOT_OURS: Final = frozenset({Reason.FENCED, Reason.REVOKED, Reason.REFUSED, Reason.STANDBY})
 LOOK_EVERY_S: Final = 1.0
 AUDITED: Final = 5  # accounts at each timer: some thousandths of the time
 

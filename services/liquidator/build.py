@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
+from itertools import count
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from services.adapters.ports import Logger
 from services.adapters.presets import load_presets
 from services.adapters.probes import Probes
 from services.adapters.redis_table import DEFAULT_KEY, RedisTable, TableSettings
+from services.adapters.standby_input import StandbyInput, StandbySettings
 from services.adapters.topic_layout import account_partitions
 from services.adapters.tracing import NoTracing, Tracer
 from services.contracts.identifiers import partition_of
@@ -38,6 +40,8 @@ from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
 from services.liquidator.readings import Readings, memory_limit_bytes
+from services.liquidator.signs import nonce_of, session_name
+from services.liquidator.standby import StandbyRules
 from services.liquidator.status import StatusPage
 from services.liquidator.worker import Worker, WorkerSettings
 
@@ -66,12 +70,15 @@ class Liquidator:
         self._outbox = Outbox(lambda: KafkaProducer(connection), self._clock, log)
         self._tracer = tracer(config)
         orders = OrderWatch(self._clock, self._tracer)
+        self._session = session_name(instance_id(config.worker.instance), uuid.uuid4().hex)
+        self._partitions = settings.account_partitions or 1
+        numbers = count()
         self.worker = Worker(
-            worker_settings(config, names, settings.account_partitions or 1), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
-            meter=self.metrics, log=log, new_nonce=lambda: uuid.uuid4().hex, fail=self.fail, orders=orders,
+            worker_settings(config, names, self._partitions, self._session), engine=self._journalled(engine, settings), table=table, outbox=self._outbox, clock=self._clock,
+            meter=self.metrics, log=log, new_nonce=lambda: nonce_of(self._session, next(numbers)), fail=self.fail, orders=orders,
             snapshots=KafkaSnapshots(connection, names.physical(SNAPSHOTS)) if writes_snapshots(config) else None,
         )  # fmt: skip
-        self._streams = AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
+        self._streams = self._input(names, connection)
         self.worker.attach(self._streams)
         self._broadcast = BroadcastReader(
             BroadcastSettings(
@@ -83,7 +90,7 @@ class Liquidator:
             config, settings_id(settings), worker=self.worker, engine=engine, broadcast=self._broadcast, outbox=self._outbox,
             orders=orders, clock=self._clock, not_live=self._why_not_live, not_ready=self._why_not_ready,
         )  # fmt: skip
-        self._probes = Probes(self.metrics.text, self._why_not_live, self._why_not_ready, status.answer)
+        self._probes = Probes(self.metrics.text, self._why_not_live, self._why_not_ready, status.answer, self._ready_as)
         self.metrics.add_gauges(
             Readings(
                 self.worker, engine, settings=settings, broadcast=self._broadcast, outbox=self._outbox, clock=self._clock,
@@ -91,12 +98,32 @@ class Liquidator:
             )
         )  # fmt: skip
 
+    def _input(self, names: TopicNames, connection: KafkaConnection) -> AccountStreams | StandbyInput:
+        """What the group gives to us; for a standby everything."""
+        config = self._config
+        if not config.worker.standby:
+            return AccountStreams(stream_settings(config, names, connection), self.worker.fold, self.worker)
+        settings = StandbySettings(
+            connection, names.accounts(), names.physical(JOURNAL), self._partitions,
+            look_back_ms=config.worker.reclaim_ms * 3 // 2, fetch_max_wait_ms=config.kafka.fetch_max_wait_ms,
+        )  # fmt: skip
+        return StandbyInput(settings, self._clock, self.worker.fold, self.worker.hear, self.worker.listened)
+
+    async def _feed(self) -> None:
+        """Read the account topics until that ends."""
+        if isinstance(self._streams, AccountStreams):
+            return await self._service(self._streams.app)
+        return await self._service(self._streams, lambda: self.worker.stand_by(self._partitions))
+
+    async def _stop_feed(self) -> None:
+        await (self._streams.app if isinstance(self._streams, AccountStreams) else self._streams).stop()
+
     def _journalled(self, engine: Engine, settings: Settings) -> EnginePort:
         """The engine with a journal of its own session; without one in shadow mode, which writes nothing but orders."""
         if self._config.shadow or not self._config.worker.journal:
             return engine
-        session = f"{instance_id(self._config.worker.instance)[:27]}:{uuid.uuid4().hex}"
-        partition = partition_of(session, settings.account_partitions or 1)
+        session = self._session
+        partition = partition_of(session, self._partitions)
         return JournalledEngine(
             engine, session, settings, self._clock,
             lambda shard, value: self.worker.journal(partition, session, shard, value),
@@ -120,7 +147,7 @@ class Liquidator:
             self._beside(self._outbox.run())
             self._beside(self.worker.run())
             self._beside(self._service(self._broadcast))
-            self._beside(self._service(self._streams.app))
+            self._beside(self._feed())
             await self._until(stop)
         finally:
             await self._shut_down()
@@ -145,9 +172,10 @@ class Liquidator:
 
         task.add_done_callback(done)
 
-    async def _service(self, service: Any) -> None:
+    async def _service(self, service: Any, started: Callable[[], None] = lambda: None) -> None:
         """Run a mode service until it stops; if it crashes, that is our failure too."""
         await service.start()
+        started()
         await service.wait_first(asyncio.Event().wait())
         if service.crash_reason is not None:
             raise service.crash_reason
@@ -157,7 +185,7 @@ class Liquidator:
         self._log.info("stopping")
         steps: list[tuple[str, Callable[[], Coroutine[Any, Any, Any]]]] = [
             ("worker", self.worker.stop),
-            ("streams", self._streams.app.stop),
+            ("streams", self._stop_feed),
             ("broadcast", self._broadcast.stop),
             ("tasks", self._cancel_tasks),
             ("outbox", self._outbox.close),
@@ -181,6 +209,10 @@ class Liquidator:
 
     def _why_not_live(self) -> list[str]:
         return ["failed"] if self._failed.done() else []
+
+    def _ready_as(self) -> str:
+        standing = self.worker.standing
+        return f"ok\nstands by: shards {', '.join(map(str, standing))}" if standing else "ok"
 
     def _why_not_ready(self) -> list[str]:
         return self.worker.readiness(self._config.worker.max_price_silence_ms)
@@ -241,8 +273,9 @@ def stream_settings(config: Config, names: TopicNames, connection: KafkaConnecti
     )  # fmt: skip
 
 
-def worker_settings(config: Config, names: TopicNames, partitions: int) -> WorkerSettings:
+def worker_settings(config: Config, names: TopicNames, partitions: int, session: str) -> WorkerSettings:
     worker, caps = config.worker, config.caps
+    standby = StandbyRules(session, worker.standby_silence_ms / 1000) if worker.standby else None
     return WorkerSettings(
         ownership=OwnershipSettings(
             instance=instance_id(worker.instance), reclaim_ms=worker.reclaim_ms,
@@ -250,7 +283,7 @@ def worker_settings(config: Config, names: TopicNames, partitions: int) -> Worke
             from_cut_topics=worker.from_cut_topics,
             confirm_ms=config.kafka.request_timeout_ms + config.kafka.session_timeout_ms,
         ),
-        names=names, flush_ms=worker.flush_ms, max_account_lag_ms=worker.max_account_lag_ms,
+        names=names, standby=standby, flush_ms=worker.flush_ms, max_account_lag_ms=worker.max_account_lag_ms,
         conflate_after_ms=worker.conflate_after_ms, loop_gap_ms=worker.loop_gap_ms, snapshot_ms=worker.snapshot_ms,
         max_unstored_rows=worker.max_unstored_rows, release_ms=worker.release_ms,
         caps=caps.of_shard(partitions), max_held_ms=caps.max_held_ms, max_futile_attempts=caps.max_futile_attempts, recompute_every=caps.recompute_every,

@@ -199,6 +199,8 @@ class WorkerSection(Section):
     static_membership: bool = False  # keep partitions across a restart: needs an `instance` of its own for each worker
     presets: Path | None = None  # folder of portfolio presets; None: those that the package brings
     journal: bool = True  # write down what was read and when, so that a replay computes exactly the same
+    standby: bool = False  # fold every shard beside its owner, in no group, and take over when the owner falls silent
+    standby_silence_ms: Annotated[int, Field(ge=300)] = 1_000  # owners write to the journal each 100 ms or so
     flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
     max_unstored_rows: Annotated[int, Field(ge=1_000)] = 200_000  # of a shard: while Redis is away decisions go on up to here
     snapshot_ms: Annotated[int, Field(ge=0)] = 300_000  # how often a shard is copied to the topic `snapshots`; 0: never
@@ -212,6 +214,12 @@ class WorkerSection(Section):
     shutdown_ms: Annotated[int, Field(ge=1_000)] = 10_000
     price_look_back_ms: Annotated[int, Field(ge=-1)] = 60_000  # -1: all that the topic holds
     max_price_silence_ms: Annotated[int, Field(ge=100)] = 10_000  # `/readyz` says no without a price for so long
+
+    @model_validator(mode="after")
+    def _consistent(self) -> WorkerSection:
+        if self.standby and not self.journal:
+            raise ValueError("worker.standby needs worker.journal: without a journal no worker gives a sign of life")
+        return self
 
 
 class CapsSection(Section):
@@ -278,6 +286,12 @@ class Config(BaseSettings):
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()
     shadow: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.shadow and self.worker.standby:
+            raise ValueError("worker.standby cannot go with shadow: no worker writes a journal there, so none gives a sign of life")
+        return self
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]  # the other sources come as keywords

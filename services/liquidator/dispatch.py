@@ -84,6 +84,16 @@ class MayGo(Protocol):
     def __call__(self, shard: Shard, order: Order, /, *, is_fresh: bool) -> bool: ...
 
 
+class KeepsBack(Protocol):
+    """Whether an effect that is no order is not written now, because the shard is another worker's."""
+
+    def __call__(self, shard: Shard | None, effect: Effect, /) -> bool: ...
+
+
+def _nothing(_shard: Shard | None, _effect: Effect, /) -> bool:
+    return False
+
+
 def _everything(_shard: Shard, _order: Order, *, is_fresh: bool) -> bool:  # noqa: ARG001  # the protocol's
     return True
 
@@ -111,6 +121,7 @@ class Dispatch:
         self._alarms = alarms
         self._number = 0
         self.may_go: MayGo = _everything  # what is kept back here is decided again
+        self.keeps_back: KeepsBack = _nothing
         self._handlers: dict[type, Callable[..., None]] = {
             Emit: self._emit,
             DeadLetter: self._dead_letter,
@@ -157,8 +168,11 @@ class Dispatch:
             shard.outstanding[message.order_id] = (self._number, self._clock.monotonic())
             return
         if isinstance(message, Default):
-            self._meter.deficit(message.asset, float(message.deficit))
             shard = self._shards.get(effect.cause.partition)  # where its order was read: that store waits for it
+        if self.keeps_back(shard, effect):
+            return
+        if isinstance(message, Default):
+            self._meter.deficit(message.asset, float(message.deficit))
         if not self._names.shadow:
             self._put(Kind.OTHER, shard, "", outgoing)
 
@@ -174,6 +188,9 @@ class Dispatch:
 
     def _dead_letter(self, effect: DeadLetter, _: Arrival | None) -> None:
         record, refusal = effect.record, effect.refusal
+        shard = self._shards.get(record.partition) if record.topic in ACCOUNT_TOPICS else None
+        if self.keeps_back(shard, effect):
+            return
         self._meter.refused(refusal.reason)
         self._alarms.sound(
             "record_refused", reason=refusal.reason, detail=refusal.detail, topic=record.topic,
@@ -181,7 +198,6 @@ class Dispatch:
         )  # fmt: skip
         if self._names.shadow:
             return
-        shard = self._shards.get(record.partition) if record.topic in ACCOUNT_TOPICS else None
         headers = (
             ("reason", str(refusal.reason).encode()),
             ("detail", refusal.detail.encode()),

@@ -19,6 +19,7 @@ from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
 from services.liquidator.recovery import Recovery, choose_start
 from services.liquidator.shard import Reason, Shard
+from services.liquidator.standby import Standby
 
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
@@ -65,6 +66,7 @@ class Ownership:
         self._log = log
         self._new_nonce = new_nonce
         self._spawn = spawn
+        self.standby: Standby | None = None
 
     # -- taking over ---------------------------------------------------------------------------------------------------
 
@@ -82,12 +84,15 @@ class Ownership:
                 self.refuse(shard, str(error))
                 return
             else:
-                self.claim(shard)
+                if Reason.STANDBY in shard.reasons:
+                    self.stood_still(shard)  # it is ready once it was read to the ends of now
+                else:
+                    self.claim(shard)
                 return
 
     async def _start(self, shard: Shard) -> None:
         if not shard.loaded:
-            stored = await self._recovery.load(shard.partition)
+            stored = await self._recovery.load(shard.partition, is_ours=Reason.STANDBY not in shard.reasons)
             ranges = await self._input.ranges(shard.partition)
             lost = stored.offsets is None or any(stored.offsets.get(t, 0) < log.begin for t, log in ranges.items())
             snapshot = await self._recovery.snapshot(shard.partition) if lost else None
@@ -126,6 +131,8 @@ class Ownership:
     def claim(self, shard: Shard) -> None:
         """Append a claim. Nothing is decided until it was read back: an order between the two would not count."""
         self._gates.shut(shard, Reason.CLAIM)
+        if self.standby is not None and Reason.STANDBY in shard.reasons:
+            self.standby.step_up(shard)
         nonce = self._new_nonce()
         shard.awaited = nonce
         shard.nonces = [*shard.nonces[1 - NONCES_KEPT :], nonce]
@@ -138,13 +145,14 @@ class Ownership:
         if nonce in shard.nonces and offset > (shard.fence if shard.fence is not None else -1):
             shard.fence = offset
         if shard.targets is None:
-            self._spawn(shard.partition, self._learn_targets(shard))
+            self._spawn(shard.partition, self._learn_targets(shard, shard.asks))
 
-    async def _learn_targets(self, shard: Shard) -> None:
+    async def _learn_targets(self, shard: Shard, asks: int) -> None:
         """The ends that the account topics have now, after the claim."""
         ends = await self._ends(shard)
-        shard.targets = ends
-        self.progressed(shard)
+        if asks == shard.asks:  # else they were asked for before the claim that counts
+            shard.targets = ends
+            self.progressed(shard)
 
     async def _ends(self, shard: Shard) -> dict[str, int]:
         while True:
@@ -164,18 +172,27 @@ class Ownership:
             self._gates.shut(shard, Reason.CLAIM)
         effects = self._engine.apply(record)
         shard.claim = record.offset
+        if self.standby is not None:
+            self.standby.signs.claimed(shard.partition, claim)
         if claim.nonce not in shard.nonces:
             self._decided_by_another(shard, record.offset)
         if awaited:
             self._own_claim_read(shard, record.offset)
+            if self.standby is not None:
+                effects = [*self.standby.release(shard), *effects]
         elif unexpected and claim.nonce in shard.nonces:
             self.claim(shard)  # a ghost of ours, landed late: its epoch replaced the one that we send under
         elif unexpected:
-            self.fenced(shard, record.offset)
-            self._log.warning(
-                "claimed_by_another", partition=shard.partition, instance=claim.instance, epoch=record.offset
-            )
+            self._claimed_by_another(shard, record.offset, claim)
         return effects
+
+    def _claimed_by_another(self, shard: Shard, epoch: int, claim: Claim) -> None:
+        stood_by = Reason.STANDBY in shard.reasons
+        self.fenced(shard, epoch)
+        if self.standby is not None:
+            self.standby.step_back(shard)
+        if not stood_by:
+            self._log.warning("claimed_by_another", partition=shard.partition, instance=claim.instance, epoch=epoch)
 
     def _decided_by_another(self, shard: Shard, epoch: int) -> None:
         """Before we decide again, everything is read that the account topics hold after our next claim (or the one on its way)."""
@@ -185,7 +202,7 @@ class Ownership:
         self._gates.shut(shard, Reason.RECOVERING)
         shard.targets = None
         if ours_is_newer:
-            self._spawn(shard.partition, self._learn_targets(shard))
+            self._spawn(shard.partition, self._learn_targets(shard, shard.asks))
 
     def _own_claim_read(self, shard: Shard, offset: int) -> None:
         """All that was sent under earlier epochs has been read, or will never count."""
@@ -203,7 +220,7 @@ class Ownership:
 
     def lost(self, shard: Shard) -> None:
         """The fate of an order or claim is unknown: claim again, which makes it either read or void."""
-        if shard.loaded and Reason.REVOKED not in shard.reasons:
+        if shard.loaded and not shard.reasons & {Reason.REVOKED, Reason.STANDBY}:
             self.claim(shard)
 
     # -- progress ------------------------------------------------------------------------------------------------------
@@ -249,7 +266,7 @@ class Ownership:
 
     def look_after(self, shard: Shard) -> None:
         """What time alone makes due: claim again every minute, after long silence of a rival, or when an answer is overdue."""
-        if not shard.loaded or shard.reasons & {Reason.REVOKED, Reason.REFUSED}:
+        if not shard.loaded or shard.reasons & {Reason.REVOKED, Reason.REFUSED, Reason.STANDBY}:
             return
         if shard.awaited is not None:
             return  # an append that fails is reported by the outbox, one that does not is read back

@@ -113,8 +113,8 @@ class Recovery:
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
-    async def load(self, partition: int) -> Stored:
-        """What the table holds; nothing, if that was damaged and is now put aside.
+    async def load(self, partition: int, *, is_ours: bool = True) -> Stored:
+        """What the table holds; nothing, if that was damaged and is now put aside, which is for its owner to do.
 
         Raises:
             Unreachable: no answer.
@@ -123,6 +123,8 @@ class Recovery:
         try:
             return await self._table.load(partition)
         except Corrupt as error:
+            if not is_ours:
+                raise Unreachable(str(error)) from error
             self._meter.event("table_damaged")
             self._log.error("table_damaged", partition=partition, error=str(error))
             await self._table.put_aside(partition)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -28,6 +29,17 @@ class Reason(StrEnum):
     REVOKED = "revoked"  # the group is rebalancing, or we are stopping
     MALFUNCTION = "malfunction"  # an order was decided that no correct monitor decides; a person has to clear it
     REFUSED = "refused"  # going on would break a promise; a person has to act
+    STANDBY = "standby"  # somebody else owns it; this worker folds it, to go on at once should the owner fall silent
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a shard that is folded beside its owner has to store when it becomes ours: `rows` as they were at `upto`, and all that
+    changed since. Together they hold every row that changed since the offsets `since`, which the table held once."""
+
+    since: Mapping[str, int]
+    rows: Mapping[str, bytes | None]
+    upto: Mapping[str, int]
 
 
 class Shard:
@@ -52,6 +64,8 @@ class Shard:
 
         self.durable: Mapping[str, int] | None = None
         self.pending: Snapshot | None = None  # being stored; the outcome of an attempt may be unknown
+        self.basis: Basis | None = None  # set: the owner before us stored too, so the table is not what we last stored
+        self.asks = 0  # counts the times at which targets that were asked for before are too old
         self.barrier = 0  # what was sent up to this number must be settled before `pending` is stored
         self.stored_at = 0.0
         self.storing = asyncio.Lock()
@@ -76,7 +90,7 @@ class Shard:
         return (
             self.loaded
             and self.fence is not None
-            and not self.reasons & {Reason.FENCED, Reason.LOOP_GAP, Reason.REFUSED}
+            and not self.reasons & {Reason.FENCED, Reason.LOOP_GAP, Reason.REFUSED, Reason.STANDBY}
         )
 
     @property
@@ -87,6 +101,19 @@ class Shard:
     def has_read_tail(self) -> bool:
         """Whether everything is folded that the account topics held after we stood still."""
         return self.tail is not None and all(self.next[topic] >= end for topic, end in self.tail.items())
+
+    @property
+    def rows_kept(self) -> int:
+        """Changed rows that the engine handed out and the table is not known to hold."""
+        return (len(self.pending.rows) if self.pending else 0) + (len(self.basis.rows) if self.basis else 0)
+
+    def rebase(self) -> Basis:
+        """Somebody else stores the shard, or did: what we have to store counts from what the table last held for certain."""
+        if self.basis is None:
+            since, pending = dict(self.durable or {}), self.pending
+            self.basis = Basis(since, {}, since) if pending is None else Basis(since, pending.rows, pending.offsets)
+        self.pending = None
+        return self.basis
 
     def given_again(self) -> None:
         """After a rebalance: what is in memory stays true, but ownership and ends must be established anew."""

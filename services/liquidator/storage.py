@@ -8,6 +8,7 @@ from typing import Final
 from services.adapters.ports import (
     AccountInput,
     Clock,
+    Corrupt,
     Fenced,
     Flushed,
     Logger,
@@ -18,7 +19,7 @@ from services.adapters.ports import (
     Unreachable,
 )
 from services.liquidator.engine_port import EnginePort
-from services.liquidator.shard import Shard
+from services.liquidator.shard import Basis, Shard
 
 BACKOFF_S: Final = 0.25
 COMMIT_EVERY_S: Final = 1.0
@@ -74,6 +75,8 @@ class Storage:
             Unreachable: no answer; the next call finds out what happened.
         """
         async with shard.storing:
+            if shard.may_store and shard.basis is not None and not await self._rebase(shard, shard.basis):
+                return
             pending = self._take(shard) if shard.may_store else None
             if pending is None:
                 return
@@ -88,13 +91,36 @@ class Storage:
             shard.barrier = self._last_number()
         return shard.pending
 
+    async def _rebase(self, shard: Shard, basis: Basis) -> bool:
+        """After another owner: store on top of what the table holds now. Our rows are all that changed since `basis.since` or more,
+        so with them the table is whole, if it is neither behind that nor ahead of us."""
+        try:
+            stored = await self._table.stored_offsets(shard.partition)
+        except Corrupt as error:
+            self._log.warning("table_damaged", partition=shard.partition, error=str(error))
+            self._on_rolled_back(shard)
+            return False
+        held = stored or {}
+        if not shard.may_store or any(shard.next.get(topic, 0) < at for topic, at in held.items()):
+            return False  # read on first
+        if any(held.get(topic, 0) < at for topic, at in basis.since.items()):
+            self._log.warning("store_rolled_back", partition=shard.partition, stored=dict(held))
+            self._on_rolled_back(shard)
+            return False
+        rows, at = {**basis.rows, **self._engine.take_dirty(shard.partition)}, dict(shard.next)
+        shard.basis = Basis(basis.since, rows, at)
+        shard.durable, shard.pending = stored, Snapshot(rows, at, shard.claim)
+        shard.barrier = self._last_number()
+        return True
+
     async def _store_pending(self, shard: Shard, pending: Snapshot) -> None:
         assert shard.fence is not None
-        started = self._clock.monotonic()
+        started, basis = self._clock.monotonic(), shard.basis
         result = await self._table.flush(shard.partition, shard.fence, shard.durable, pending)
         match result:
             case Flushed():
                 shard.durable, shard.pending = pending.offsets, None
+                shard.basis = None if shard.basis is basis else shard.basis
                 shard.stored_at = self._clock.monotonic()
                 self._meter.flushed(shard.partition, len(pending.rows), shard.stored_at - started)
             case Fenced():
@@ -102,6 +128,8 @@ class Storage:
                     "store_fenced", partition=shard.partition, stored_epoch=result.stored_epoch, epoch=shard.fence
                 )
                 self._on_fenced(shard, result.stored_epoch)
+            case RolledBack() if basis is not None:
+                shard.pending = None  # the owner before us stored once more: again, on top of that
             case RolledBack():
                 self._log.warning("store_rolled_back", partition=shard.partition, stored=dict(result.stored))
                 self._on_rolled_back(shard)

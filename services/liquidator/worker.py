@@ -11,6 +11,7 @@ from typing import Any, Final
 from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, SnapshotLog, Table, Unreachable
 from services.adapters.tracing import NoTracing
 from services.contracts.codec import decode
+from services.contracts.journal import decode_journal
 from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
 from services.engine.effects import Effect
@@ -26,6 +27,8 @@ from services.liquidator.ownership import Ownership, OwnershipSettings
 from services.liquidator.recovery import Recovery
 from services.liquidator.second_opinion import SecondOpinion
 from services.liquidator.shard import ORDERS, Reason, Shard
+from services.liquidator.signs import Signs
+from services.liquidator.standby import Standby, StandbyRules
 from services.liquidator.steady import SteadyClock
 from services.liquidator.storage import Storage
 from services.liquidator.throttle import Caps
@@ -35,7 +38,8 @@ TICK_S: Final = 0.05
 TIMER_MS: Final = 100
 CHUNK: Final = 500  # records folded before the loop may do something else
 HOLD_ORDERS: Final = frozenset(
-    {Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED, Reason.MALFUNCTION}
+    {Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED, Reason.MALFUNCTION,
+     Reason.STANDBY}
 )
 
 
@@ -56,6 +60,7 @@ class WorkerSettings:
     max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
     max_futile_attempts: int = 50
     recompute_every: int = 32  # orders: one of so many is computed again by the reference
+    standby: StandbyRules | None = None  # given: the worker stands by, and owns a shard only after its owner fell silent
     release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session
 
 
@@ -132,6 +137,47 @@ class Worker:
             alarms=self.alarms, meter=self._meter, clock=self._clock,
         )  # fmt: skip
         self._dispatch.may_go = self.brakes.may_go
+        self._standby: Standby | None = None
+        if (rules := self._settings.standby) is not None:
+            self._standby = self._ownership.standby = Standby(
+                rules, self._settings.max_unstored_rows, engine=self._engine, table=self._table, gates=self._gates,
+                clock=self._clock, meter=self._meter, log=self._log, claim=self._ownership.claim, spawn=self._spawn,
+            )  # fmt: skip
+            self._dispatch.keeps_back = self._standby.keeps
+
+    # -- standing by --------------------------------------------------------------------------------------------------------
+
+    def stand_by(self, partitions: int) -> None:
+        """Fold every shard beside its owner."""
+        self._was_assigned = True
+        for partition in range(partitions):
+            self._begin(partition, standing=True)
+        self._log.info("standing_by", partitions=partitions)
+
+    def hear(self, partition: int, values: Sequence[bytes]) -> None:
+        """Records of the journal: whoever wrote them lives."""
+        now = self._clock.monotonic()
+        for value in values:
+            self._signs.heard(decode_journal(value), partition, now)
+
+    def listened(self, partition: int) -> None:
+        """Nothing more waits in this partition of the journal."""
+        self._signs.listened(partition, self._clock.monotonic())
+
+    @property
+    def _signs(self) -> Signs:
+        assert self._standby is not None, "a worker that does not stand by hears nobody"
+        return self._standby.signs
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether this worker belongs to no group, and owns only what its owner left."""
+        return self._settings.standby is not None
+
+    @property
+    def standing(self) -> list[int]:
+        """The shards that are folded beside their owners."""
+        return sorted(shard.partition for shard in self.shards.values() if Reason.STANDBY in shard.reasons)
 
     # -- ownership: called by the group membership ------------------------------------------------------------------------
 
@@ -171,9 +217,11 @@ class Worker:
         """Append a record of the journal to `partition` of its topic; the store of `shard` waits until it is acknowledged."""
         self._dispatch.journal(None if shard is None else self.shards.get(shard), partition, session, value)
 
-    def _begin(self, partition: int) -> None:
+    def _begin(self, partition: int, *, standing: bool = False) -> None:
         shard = self.shards[partition] = Shard(partition)
         self.brakes.began(shard)
+        if standing and self._standby is not None:
+            self._standby.step_back(shard)
         self._engine.shut_gate(partition)
         self._meter.gate(partition, frozenset(shard.reasons))
         self._run(shard)
@@ -194,6 +242,8 @@ class Worker:
         self._engine.shut_gate(shard.partition)
         self._engine.drop(shard.partition)
         self.brakes.forget(shard.partition)
+        if self._standby is not None:
+            self._standby.forget(shard)
         del self.shards[shard.partition]
         for key in [key for key in self.lags if key[1] == shard.partition]:
             del self.lags[key]
@@ -217,7 +267,7 @@ class Worker:
         """The table holds something else than what we built on: forget the shard, and take it over again from there."""
         self._meter.event("shard_reloaded")
         self._forget(shard)
-        self._begin(shard.partition)
+        self._begin(shard.partition, standing=Reason.STANDBY in shard.reasons)
 
     def _spawn(self, partition: int, work: Coroutine[Any, Any, None]) -> None:
         """Run beside, until done or until the shard goes. An unexpected error ends the worker: nothing is swallowed."""
@@ -408,6 +458,8 @@ class Worker:
                 self._watch_store(shard)
                 self._ownership.look_after(shard)
                 self.brakes.tick(shard)
+            if self._standby is not None:
+                self._standby.look(shard)
 
     def _timer(self, now_ms: int) -> None:
         self._last_timer_ms = now_ms
@@ -424,6 +476,8 @@ class Worker:
     def _watch_store(self, shard: Shard) -> None:
         """Decisions do not need the table; but what it lacks has to be read again after a restart, so that is bounded."""
         waiting = self._engine.dirty_count(shard.partition) + (len(shard.pending.rows) if shard.pending else 0)
+        if Reason.STANDBY in shard.reasons:
+            return  # bounded in another way, and somebody else's to store
         if waiting > self._settings.max_unstored_rows:
             self._gates.shut(shard, Reason.STORE_BEHIND)
         elif waiting <= self._settings.max_unstored_rows // 2:
@@ -451,6 +505,8 @@ class Worker:
             return
         self._meter.loop_gap(gap)
         self._log.warning("stood_still", seconds=round(gap, 3))
+        if self._standby is not None:
+            self._signs.renew(now)  # neither did we hear anybody meanwhile
         for shard in list(self.shards.values()):
             if shard.loaded:
                 self._ownership.stood_still(shard)
@@ -473,7 +529,9 @@ class Worker:
     def readiness(self, max_price_silence_ms: int) -> list[str]:
         """Why this worker is not ready: nothing, when every shard that it was given may decide and prices flow."""
         reasons = [
-            f"shard {shard.partition}: {reason}" for shard in self.shards.values() for reason in sorted(shard.reasons)
+            f"shard {shard.partition}: {reason}"
+            for shard in self.shards.values()
+            for reason in sorted(why_not_ready(shard))
         ]
         if not self.broadcast_ready.is_set():
             reasons.append("broadcast topics are being read")
@@ -484,3 +542,12 @@ class Worker:
         if self._stopping:
             reasons.append("stopping")
         return reasons
+
+
+def why_not_ready(shard: Shard) -> set[Reason]:
+    """Of a shard that stands by: what keeps it from being at the ends of its topics. Of one of ours: what keeps its gate shut."""
+    if Reason.STANDBY not in shard.reasons:
+        return shard.reasons
+    if not shard.loaded or Reason.LOOP_GAP in shard.reasons:
+        return {Reason.RECOVERING}
+    return shard.reasons - {Reason.STANDBY, Reason.RECOVERING, Reason.CLAIM, Reason.FENCED}

@@ -32,6 +32,7 @@ from services.engine.effects import Cause, DeadLetter, Effect, Emit
 from services.liquidator.dispatch import TopicNames
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
+from services.liquidator.standby import StandbyRules
 from services.liquidator.throttle import Caps
 from services.liquidator.worker import Worker, WorkerSettings
 
@@ -245,6 +246,9 @@ class FakeTable:
             rows,
             "",
         )
+
+    async def stored_offsets(self, partition: int) -> Mapping[str, int] | None:
+        return (await self.load(partition)).offsets
 
     async def put_aside(self, partition: int) -> None:
         for held in (self.epochs, self.claims, self.offsets, self.rows):
@@ -467,6 +471,7 @@ class World:
     def __init__(
         self, *, clock: FakeClock | None = None, broker: FakeBroker | None = None, table: FakeTable | None = None,
         instance: str = "w-1", shadow: bool = False, from_cut_topics: bool = False, max_unstored_rows: int = 1_000, caps: Caps | None = None,
+        standby: StandbyRules | None = None,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.broker = broker or FakeBroker(self.clock)
@@ -481,7 +486,7 @@ class World:
         self.worker = Worker(
             WorkerSettings(
                 ownership=OwnershipSettings(instance=instance, from_cut_topics=from_cut_topics), names=names, caps=caps or Caps(),
-                max_unstored_rows=max_unstored_rows,
+                max_unstored_rows=max_unstored_rows, standby=standby,
             ),
             engine=self.engine, table=self.table, outbox=self.outbox, clock=self.clock, meter=self.meter, log=NullLog(),
             new_nonce=lambda: f"{instance}-{next(nonces)}", fail=self.failures.append,
@@ -493,7 +498,10 @@ class World:
         await self.outbox.connect()
         self._tasks = [asyncio.ensure_future(self.outbox.run()), asyncio.ensure_future(self.worker.run())]
         self.worker.broadcast_ready.set()
-        self.worker.assigned(frozenset(partitions))
+        if self.worker.stands_by:
+            self.worker.stand_by(len(partitions))
+        else:
+            self.worker.assigned(frozenset(partitions))
         await breathe()
         return self
 

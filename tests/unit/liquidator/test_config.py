@@ -118,3 +118,14 @@ def test_an_instance_is_an_id_of_the_contracts() -> None:
     assert instance_id("_ü host") == "host"
     assert len(instance_id("x" * 200)) == 64
     assert instance_id("---") != ""
+
+
+@pytest.mark.parametrize(
+    ("more", "flags", "missing"),
+    [("[worker]\njournal = false\n", {}, "worker.journal"), ("", {"shadow": True}, "shadow")],
+)
+def test_a_standby_needs_the_journal(file: Path, more: str, flags: dict[str, object], missing: str) -> None:
+    assert load(file, {"worker.standby": True}).worker.standby_silence_ms == 1_000
+    file.write_text(NEEDED + more)
+    with pytest.raises(Misconfigured, match=rf"worker\.standby .*{missing}.*sign of life"):
+        load(file, {"worker.standby": True, **flags})

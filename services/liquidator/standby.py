@@ -1,0 +1,134 @@
+"""Standing by: fold like the owner, write nothing, and claim when the owner has been silent for too long.
+
+What the engine wants written meanwhile is kept for a few seconds: the owner may have died before it wrote the last of it. States,
+defaults and dead letters may come twice, orders cannot, for the gate is shut. The changed rows are kept too, as two generations: once
+the table is past the older one, that is let go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from services.adapters.ports import Clock, Corrupt, Logger, Meter, Table, Unreachable
+from services.engine.effects import Effect
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.gates import Gates
+from services.liquidator.shard import Basis, Reason, Shard
+from services.liquidator.signs import Signs
+
+KEPT_S: Final = 5.0  # beyond the silence: how long the owner's last records may have been on their way
+MOST_KEPT: Final = 50_000  # effects of one shard
+TRIM_EVERY_S: Final = 1.0
+KEPT_SHARE: Final = 4  # asked about with so small a part of the rows that may wait to be stored
+STAYS: Final = frozenset({Reason.REFUSED, Reason.REVOKED, Reason.MALFUNCTION})  # a person's to lift, or the end
+
+
+@dataclass(frozen=True)
+class StandbyRules:
+    """Who we are in the journal, and for how long an owner may be silent."""
+
+    session: str
+    silence_s: float
+
+
+class Standby:
+    """The shards that a standby worker does not own. Of changed rows it keeps what the owner did not store yet, and of those that it
+    stored no more than a part of `max_rows`: less than one would gain by loading the shard again."""
+
+    def __init__(
+        self, rules: StandbyRules, max_rows: int, *, engine: EnginePort, table: Table, gates: Gates, clock: Clock, meter: Meter,
+        log: Logger, claim: Callable[[Shard], None], spawn: Callable[..., None],
+    ) -> None:  # fmt: skip
+        self._rules = rules
+        self._max_rows = max_rows
+        self.signs = Signs(rules.session, rules.silence_s)
+        self._engine = engine
+        self._table = table
+        self._gates = gates
+        self._clock = clock
+        self._meter = meter
+        self._log = log
+        self._claim = claim
+        self._spawn = spawn
+        self._kept: dict[int, deque[tuple[float, Effect]]] = {}
+        self._trimmed: dict[int, float] = {}
+
+    # -- stepping back and up --------------------------------------------------------------------------------------------
+
+    def step_back(self, shard: Shard) -> None:
+        """Somebody else owns the shard: from here on fold only. What is in memory stays true."""
+        self._gates.shut(shard, Reason.STANDBY)
+        self._kept.setdefault(shard.partition, deque(maxlen=MOST_KEPT))
+        shard.outstanding.clear()  # what was sent and not read before the newer claim never counts
+        shard.progress.set()
+
+    def step_up(self, shard: Shard) -> None:
+        """The shard is claimed: what was folded meanwhile has to be stored on top of what the table holds by then."""
+        shard.rebase()
+        shard.targets = None
+        shard.asks += 1
+        self._gates.shut(shard, Reason.RECOVERING)
+        self._gates.lift(shard, Reason.STANDBY)
+
+    def look(self, shard: Shard) -> None:
+        """Claim the shard if its owner is silent; else keep what waits here bounded."""
+        if Reason.STANDBY not in shard.reasons or not shard.loaded or shard.reasons & STAYS:
+            return
+        now = self._clock.monotonic()
+        silent_s = self.signs.silent_s(shard.partition)
+        if silent_s >= self._rules.silence_s:
+            self._meter.event("taken_over")
+            self._log.warning(
+                "taken_over", partition=shard.partition, session=self.signs.owner(shard.partition), silent_s=round(silent_s, 3)
+            )  # fmt: skip
+            self._claim(shard)
+            return
+        self._forget_old(shard.partition, now)
+        waiting = self._engine.dirty_count(shard.partition) + shard.rows_kept
+        due = now - self._trimmed.get(shard.partition, float("-inf")) > TRIM_EVERY_S
+        if waiting > self._max_rows // KEPT_SHARE and due and not shard.storing.locked():
+            self._trimmed[shard.partition] = now
+            self._spawn(shard.partition, self._trim(shard))
+
+    async def _trim(self, shard: Shard) -> None:
+        """If the table holds all of the older generation of changed rows by now, the younger one becomes the older."""
+        async with shard.storing:
+            try:
+                stored = await self._table.stored_offsets(shard.partition)
+            except (Unreachable, Corrupt) as error:
+                self._log.warning("not_trimmed", partition=shard.partition, error=str(error))
+                return
+            if Reason.STANDBY not in shard.reasons:
+                return  # claimed meanwhile: what is kept is going to be stored
+            basis = shard.rebase()
+            if stored is not None and all(stored.get(topic, 0) >= at for topic, at in basis.upto.items()):
+                shard.basis = Basis(basis.upto, self._engine.take_dirty(shard.partition), dict(shard.next))
+
+    # -- what is not written -----------------------------------------------------------------------------------------------
+
+    def keeps(self, shard: Shard | None, effect: Effect) -> bool:
+        """Whether an effect is kept back, for now or for ever. One of no shard is written by every owner."""
+        if shard is None:
+            return bool(self._kept)
+        kept = self._kept.get(shard.partition)
+        if kept is None:
+            return False
+        kept.append((self._clock.monotonic(), effect))
+        return True
+
+    def release(self, shard: Shard) -> list[Effect]:
+        """Our claim was read: what was kept back, to be carried out now, and nothing is kept from here on."""
+        return [effect for _, effect in self._kept.pop(shard.partition, ())]
+
+    def _forget_old(self, partition: int, now: float) -> None:
+        kept = self._kept[partition]
+        while kept and now - kept[0][0] > self._rules.silence_s + KEPT_S:
+            kept.popleft()
+
+    def forget(self, shard: Shard) -> None:
+        """The engine forgot the shard; what is folded again is kept again."""
+        self._kept.pop(shard.partition, None)
+        self._trimmed.pop(shard.partition, None)

@@ -1,0 +1,249 @@
+"""Standing by: nothing is written while the owner lives, and nothing is lost or done twice when it falls silent."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.contracts.journal import Gate, Input, JournalRecord, Timer, encode_journal
+from services.liquidator.shard import Reason
+from services.liquidator.standby import StandbyRules
+from tests.unit.liquidator.fakes import ORDERS, World, a_claim, breathe
+
+
+def alive(name: str, entry: Input = Timer(1)) -> bytes:  # noqa: B008  # immutable
+    """What a world of that name would write to the journal: its claims have the nonces NAME-0, NAME-1 and so on."""
+    return encode_journal(JournalRecord(session=f"{name}:{name}", number=0, ts_ms=0, inputs=[entry]))
+
+
+class Pair:
+    """An owner of shard 0 and a standby, on one broker and one table."""
+
+    def __init__(self, **standby: int) -> None:
+        self.owner = World(instance="w-1")
+        shared = {"clock": self.owner.clock, "broker": self.owner.broker, "table": self.owner.table}
+        self.standby = World(instance="w-2", standby=StandbyRules("w-2:w-2", 1.0), **shared, **standby)  # type: ignore[arg-type]  # told by name
+        self.broker, self.table = self.owner.broker, self.owner.table
+        self.lives = True
+
+    async def start(self) -> Pair:
+        await self.owner.live(0)
+        await self.owner.run(0.2)
+        await self.standby.start(0)
+        self.standby.worker.hear(0, [alive("w-1", Gate(0, open=True))])  # its claim lies before what the table holds
+        await self.run(0.5)
+        return self
+
+    async def run(self, seconds: float, *, heard: bool = True) -> None:
+        """Time passes and records flow; a living owner writes to the journal each 100 ms, which is read if it can be `heard`."""
+        for _ in range(round(seconds / 0.1)):
+            await self.owner.clock.advance(0.1)
+            if self.lives:
+                await self.owner.input.pump(self.owner.worker)
+            await self.standby.input.pump(self.standby.worker)
+            if heard:
+                self.standby.worker.hear(0, [alive("w-1")] if self.lives else [])
+                self.standby.worker.listened(0)
+            await breathe()
+
+    async def kill(self) -> None:
+        self.lives = False
+        await self.owner.die()
+
+    @property
+    def stands(self) -> bool:
+        return Reason.STANDBY in self.standby.worker.shards[0].reasons
+
+    @property
+    def claimants(self) -> list[str]:
+        return [claim.instance for claim in self.broker.claims()]
+
+
+async def test_it_folds_like_the_owner_and_writes_nothing() -> None:
+    pair = await Pair().start()
+    pair.standby.engine.under["a"] = 0
+    flushes = []
+    for value in (b"{}", b"state", b"bad", b"deficit"):
+        pair.owner.fill("a", value=value)
+        await pair.run(0.3)
+        flushes.append(pair.table.flushes)
+    assert pair.standby.engine.fills == pair.owner.engine.fills
+    assert pair.standby.outbox.queued == pair.standby.outbox.in_flight == 0
+    assert [len(pair.broker.log(topic, 0)) for topic in ("account-states", "dead-letters", "defaults")] == [1, 1, 1]
+    assert pair.claimants == ["w-1"]
+    assert pair.table.epochs[0] == pair.owner.worker.shards[0].fence
+    assert pair.standby.meter.gates[0] >= {"standby"}
+
+
+async def test_an_owner_that_lives_and_has_nothing_to_do_keeps_the_shard() -> None:
+    pair = await Pair().start()
+    await pair.run(5)
+    assert pair.stands
+    assert pair.claimants == ["w-1"]
+
+
+async def test_a_silent_owner_is_replaced_within_a_little_more_than_the_silence() -> None:
+    pair = await Pair().start()
+    pair.standby.engine.under["a"] = 0
+    pair.owner.fill("a")
+    await pair.run(0.2)
+    await pair.kill()
+    await pair.run(0.9)
+    assert pair.claimants == ["w-1"]
+    await pair.run(0.5)
+    assert pair.claimants == ["w-1", "w-2"]
+    assert [order.account for order in pair.broker.valid_orders()] == ["a"]
+    assert pair.standby.meter.events.count("taken_over") == 1
+    assert pair.standby.engine.gates[0]
+
+
+async def test_nobody_is_blamed_while_nothing_can_be_heard() -> None:
+    pair = await Pair().start()
+    await pair.run(5, heard=False)
+    await pair.run(0.3)
+    assert pair.stands
+    assert pair.claimants == ["w-1"]
+
+
+async def test_after_the_takeover_the_table_is_the_fold() -> None:
+    pair = await Pair().start()
+    for account in "abc":
+        pair.owner.fill(account)
+    await pair.run(0.4)
+    pair.owner.fill("b")
+    await pair.run(0.3)
+    assert pair.table.offsets[0]["fills"] == 4
+    await pair.kill()
+    pair.owner.fill("c")  # never stored by the owner
+    pair.owner.fill("d")
+    await pair.run(2)
+    assert pair.table.offsets[0]["fills"] == 6
+    assert pair.table.rows[0] == {"a": b"1,False", "b": b"2,False", "c": b"2,False", "d": b"1,False"}
+    assert pair.table.epochs[0] == pair.standby.worker.shards[0].fence
+    assert pair.standby.meter.events.count("shard_reloaded") == 0
+
+
+async def test_what_the_owner_did_not_write_any_more_is_written_after_the_takeover() -> None:
+    pair = await Pair().start()
+    await pair.kill()
+    pair.owner.fill("a", value=b"state")
+    pair.owner.fill("a", value=b"bad")
+    await pair.run(2)
+    assert len(pair.broker.log("account-states", 0)) == 1
+    assert len(pair.broker.log("dead-letters", 0)) == 1
+
+
+async def test_it_does_not_store_before_it_is_where_the_table_is() -> None:
+    pair = await Pair().start()
+    pair.owner.fill("a")
+    await pair.run(0.3)
+    pair.table.offsets[0]["fills"] = 3  # the owner read on, and what it read did not reach us yet
+    await pair.kill()
+    await pair.run(2)
+    assert pair.table.offsets[0]["fills"] == 3
+    pair.owner.fill("a")
+    pair.owner.fill("a")
+    await pair.run(0.5)
+    assert pair.table.offsets[0]["fills"] == 3
+    assert pair.table.rows[0]["a"] == b"3,False"
+
+
+async def test_a_table_that_lost_writes_makes_it_load_the_shard_again() -> None:
+    pair = await Pair().start()
+    for account in "ab":
+        pair.owner.fill(account)
+    await pair.run(0.4)
+    await pair.standby.die()
+    again = pair.standby = World(
+        instance="w-2", standby=StandbyRules("w-2:w-2", 1.0), clock=pair.owner.clock, broker=pair.broker, table=pair.table
+    )  # fmt: skip
+    await again.start(0)
+    again.worker.hear(0, [alive("w-1", Gate(0, open=True))])
+    await pair.run(0.4)
+    pair.table.rows[0].pop("b")
+    pair.table.offsets[0]["fills"] = 1
+    await pair.kill()
+    await pair.run(3)
+    assert again.meter.events.count("shard_reloaded") == 1
+    assert pair.table.rows[0] == {"a": b"1,False", "b": b"1,False"}
+
+
+async def test_the_owner_that_comes_back_is_given_way_to_and_no_one_flaps() -> None:
+    pair = await Pair().start()
+    pair.owner.fill("a")
+    await pair.kill()
+    await pair.run(2)
+    assert not pair.stands
+    pair.owner = World(instance="w-3", clock=pair.owner.clock, broker=pair.broker, table=pair.table)
+    await pair.owner.start(0)
+    for _ in range(40):
+        await pair.owner.clock.advance(0.1)
+        await pair.owner.input.pump(pair.owner.worker)
+        await pair.standby.input.pump(pair.standby.worker)
+        pair.standby.worker.hear(0, [alive("w-3")])
+        pair.standby.worker.listened(0)
+    assert pair.claimants == ["w-1", "w-2", "w-3"]
+    assert pair.stands
+    pair.owner.fill("a")
+    pair.owner.fill("b")
+    await pair.owner.run(0.3)
+    await pair.owner.die()
+    await pair.run(2)
+    assert pair.claimants == ["w-1", "w-2", "w-3", "w-2"]
+    assert pair.table.rows[0] == {"a": b"2,False", "b": b"1,False"}
+    assert pair.standby.meter.events.count("shard_reloaded") == 0
+
+
+async def test_a_lost_claim_of_a_standby_is_sent_again() -> None:
+    pair = await Pair().start()
+    await pair.kill()
+    pair.broker.failing = "lost"
+    await pair.run(1.5)
+    assert pair.claimants == ["w-1"]
+    pair.broker.failing = None
+    await pair.run(1)
+    assert pair.claimants == ["w-1", "w-2"]
+    assert pair.standby.engine.gates[0]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_what_waits_to_be_stored_stays_bounded(stored: bool) -> None:
+    pair = await Pair(max_unstored_rows=40).start()
+    if not stored:
+        pair.owner.worker._cancel(0)  # the owner folds and does not store
+    for number in range(100):
+        pair.owner.fill(f"a-{number}")
+        if number % 5 == 0:
+            await pair.run(0.3)
+    shard = pair.standby.worker.shards[0]
+    waiting = pair.standby.engine.dirty_count(0) + shard.rows_kept
+    assert (
+        waiting <= 45 if stored else waiting == 96
+    )  # what nobody stored has to be kept, and loading it again would not help
+    await pair.kill()
+    await pair.run(2)
+    assert len(pair.table.rows[0]) == 100
+    assert "shard_reloaded" not in pair.standby.meter.events
+
+
+async def test_it_is_ready_when_it_was_read_to_the_ends_and_not_before() -> None:
+    pair = Pair()
+    await pair.owner.live(0)
+    pair.owner.fill("a")
+    await pair.standby.start(0)
+    assert "shard 0: recovering" in pair.standby.worker.readiness(1_000)
+    await pair.run(0.5)
+    assert not [reason for reason in pair.standby.worker.readiness(1_000) if reason.startswith("shard")]
+    assert pair.standby.worker.standing == [0]
+
+
+async def test_a_claim_of_ours_that_landed_late_is_followed_by_one_that_counts() -> None:
+    pair = await Pair().start()
+    await pair.kill()
+    await pair.run(2)
+    pair.broker.append(ORDERS, 0, a_claim("theirs", "w-9"))
+    await pair.run(0.3)
+    assert pair.stands
+    pair.broker.append(ORDERS, 0, a_claim("w-2-0", "w-2"))
+    await pair.run(0.5)
+    assert not pair.stands
+    assert pair.standby.engine.gates[0]
