@@ -11,7 +11,7 @@ from services.cli.topics import ConfigFile
 
 if TYPE_CHECKING:
     from services.adapters.kafka_range import Place
-    from services.adapters.recordings_manifest import RecordedFile
+    from services.adapters.recordings_manifest import Manifest, RecordedFile
     from services.liquidator.config import Config
     from services.recorder.record import Outcome, Request, Snapshot
     from services.recorder.recorder import Limits, Progress
@@ -52,9 +52,9 @@ def record(  # noqa: PLR0917  # typer reads options, not positions
     """Record topics into a folder that `ringfence replay` reads: live until SIGTERM or Ctrl-C, or the past up to --to.
 
     Reads without a consumer group, so no worker notices. After a crash the same command goes on without a gap or a repeat.
-    With --snapshot a replay needs nothing from before it. Times are epoch milliseconds or like 2025-10-10T21:15:00Z.
+    A replay needs everything from the beginning, or a recording that began with --snapshot. Times are epoch milliseconds or like 2025-10-10T21:15:00Z.
 
-    Example: ringfence record --config ringfence.toml --out incident --from 2025-10-10T20:00:00Z --to 2025-10-10T22:00:00Z
+    Example: ringfence record --config ringfence.toml --out incident --to 2025-10-10T22:00:00Z
     """  # fmt: skip
     import asyncio
 
@@ -166,8 +166,23 @@ async def _recorded(request: "Request", *, as_json: bool) -> "Outcome":
         return await record(request, Told(note=note, file=file, progress=progress), ended)
 
 
+def _begun_late(manifest: "Manifest") -> list[str]:
+    """The topics whose first records are missing, of those that a replay cannot do without."""
+    from services.contracts.topics import ACCOUNT_TOPICS, BROADCAST_TOPICS
+
+    needed = {*ACCOUNT_TOPICS, *BROADCAST_TOPICS} - {"prices", "controls"}
+    if manifest.snapshot is not None:
+        return []
+    return [topic for topic, starts in manifest.starts.items() if topic in needed and any(starts.values())]
+
+
 def _tell(outcome: "Outcome", out: Path, *, as_json: bool) -> None:
     manifest = outcome.manifest
+    if late := _begun_late(manifest):
+        note(
+            f"{out}: begins in the middle of {', '.join(late)}: a replay knows nothing of before; "
+            "leave --from out, or begin with --snapshot before the next incident"
+        )
     if as_json:
         write_json({
             "recording": str(out), "cluster": manifest.cluster, "files": len(manifest.files), "records": manifest.records,

@@ -9,7 +9,11 @@ def verdict(summary: dict[str, Any]) -> dict[str, str]:
     """`held` "yes" or "no", a `title` of a few words, and a `text` of whole sentences; from the summary line of a replay."""
     orders, negative = summary["orders"], summary["negative_buckets"]
     liquidated = summary["liquidated_buckets"]
-    if not orders and not negative:
+    is_blind = bool(summary["buckets"]) and summary["lowest_equity"] is None and not orders
+    if is_blind:
+        title = "Cannot be judged: no bucket could be valued"
+        text = "Accounts, instruments, collateral or prices are missing: the recording begins after them, or lacks their topics."
+    elif not orders and not negative:
         title, text = "No order was needed", "No bucket came under its maintenance margin while it could be ordered."
     elif not negative:
         title = "Held: no bucket went below zero"
@@ -21,9 +25,9 @@ def verdict(summary: dict[str, Any]) -> dict[str, str]:
             f"by {_count(orders, 'order', 'orders')}."
         )
     return {
-        "held": "no" if negative else "yes",
+        "held": "no" if negative or is_blind else "yes",
         "title": title,
-        "text": f"{text} {_missing(summary)} {_lowest(summary)}",
+        "text": text if is_blind else f"{text} {_missing(summary)} {_lowest(summary)}",
     }
 
 

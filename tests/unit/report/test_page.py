@@ -179,6 +179,7 @@ def test_settings_have_a_name_of_their_own() -> None:
         ({}, "yes", "No order was needed"),
         ({"orders": 3, "liquidated_buckets": 2}, "yes", "Held: no bucket went below zero"),
         ({"orders": 3, "liquidated_buckets": 2, "negative_buckets": 1}, "no", "Not held: 1 bucket went below zero"),
+        ({"buckets": 88, "lowest_equity": None}, "no", "Cannot be judged: no bucket could be valued"),
         ({"negative_buckets": 1_200}, "no", "Not held: 1,200 buckets went below zero"),
     ],
 )
