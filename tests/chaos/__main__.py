@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 
 from tests.chaos.faults import BAG
 from tests.chaos.world import Outcome, Size, run, tell, total
@@ -34,12 +35,13 @@ def main() -> int:
     parser.add_argument("--accounts", type=int, default=Size.accounts)
     parser.add_argument("--fills", type=int, default=Size.fills_per_s, help="a second")
     parser.add_argument("--only", default="", help="these kinds of faults, separated by commas")
+    parser.add_argument("--keep", type=Path, help="where to save the topics as a recording, if a fault was found")
     given = parser.parse_args()
     only = frozenset(given.only.split(",")) - {""}
     if unknown := only - set(BAG):
         parser.error(f"no such faults: {', '.join(sorted(unknown))}; there are {', '.join(BAG)}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker is away, we know
-    size = Size(workers=given.workers, accounts=given.accounts, fills_per_s=given.fills, only=only)
+    size = Size(workers=given.workers, accounts=given.accounts, fills_per_s=given.fills, only=only, keep=given.keep)
     done: list[Outcome] = []
     for number, minutes in enumerate(rounds(given.minutes, given.round)):
         done.append(run(given.seed + number, minutes, size))

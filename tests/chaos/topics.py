@@ -5,7 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import structs
 
@@ -38,6 +40,15 @@ class Topics:
 
     def all(self) -> list[Record]:
         return [record for log in self._logs.values() for record in log]
+
+    def save(self, path: Path) -> None:
+        """As a recording (JSON Lines) that the command line replays; without snapshots, which are no JSON."""
+        with path.open("wb") as file:
+            for record in self.all():
+                if record.topic != "snapshots":
+                    line = {name: getattr(record, name) for name in ("topic", "partition", "offset", "timestamp_ms")}
+                    key = None if record.key is None else record.key.decode()
+                    file.write(msgspec.json.encode({**line, "key": key, "value": record.value.decode()}) + b"\n")
 
     def ends(self, partition: int) -> dict[str, int]:
         return {topic: len(self.log(topic, partition)) for topic in ACCOUNT_TOPICS}

@@ -26,6 +26,7 @@ from tests.chaos.venue import PARTITIONS, Venue
 from tests.chaos.workers import Place
 from tests.integration.venue import until
 from tests.support.kafka import KafkaServer
+from tests.support.process import StartFailed
 from tests.support.redis import RedisServer
 
 HEAL_S = 120.0
@@ -41,6 +42,7 @@ class Size:
     workers: int = 2
     accounts: int = 80
     fills_per_s: int = 200
+    keep: Path | None = None  # where to save the topics if a fault was found
     only: frozenset[str] = frozenset()  # these kinds of faults; none named: all
 
 
@@ -86,7 +88,7 @@ class World:
             try:
                 await self._faults_and_healing(outcome)
                 await self._judge(outcome)
-            except (AssertionError, TimeoutError) as error:
+            except (AssertionError, TimeoutError, StartFailed) as error:
                 outcome.found.append(str(error) or repr(error))
             self._sum_up(outcome)
         return outcome
@@ -171,6 +173,8 @@ class World:
         proof = await asyncio.to_thread(prove, self.recorded, self._say)
         outcome.figures += proof.figures
         outcome.found += proof.found
+        if proof.found and self._size.keep is not None:
+            topics.save(self._size.keep)
 
     def _sum_up(self, outcome: Outcome) -> None:
         outcome.figures |= {f"fault_{name}": count for name, count in sorted(self._faults.counts.items())}
