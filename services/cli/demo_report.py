@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from services.cli.output import ExitCode, note, stop
@@ -21,7 +22,7 @@ REMARK: Final = (
 def report_path(asked: str | None) -> str | None:
     """Where the report goes; None, and a word, where the user has no cache folder. Ends the command for a folder that is not there."""
     if asked is not None:
-        if not Path(asked).parent.is_dir() or Path(asked).is_dir():
+        if not Path(asked).parent.is_dir() or (Path(asked).exists() and not Path(asked).is_file()):
             stop(f"--report {asked}: not a file in a folder that exists", ExitCode.WRONG_USE)
         return asked
     try:
@@ -55,7 +56,16 @@ def report_demo(outcome: "Outcome", path: str) -> None:
         own = outcome.summary.negative_buckets
         remark = REMARK.format(own=f"{own:,} bucket was" if own == 1 else f"{own:,} buckets were")
         reporter.write(source_of_plan(str(kept), plan, remark=remark), plan.settings, summary)
-    note(f"recording: {kept}")
+    note(
+        f"recording: {kept}; one of its orders, proved: ringfence verify ORDER_ID {quote(str(kept))} {_settings_as_flags()}"
+    )
+
+
+def _settings_as_flags() -> str:
+    """A file has no manifest: with which settings its worker decided has to be said."""
+    from services.demo.settings import CRASH_ENGINE
+
+    return " ".join(f"--set engine.{name}={value}" for name, value in CRASH_ENGINE.items())
 
 
 def _settings() -> "Settings":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import typer
 from services.adapters.recordings import Recording
 from services.cli.demo_report import report_demo, report_path
 from services.contracts.records import Record
+from services.demo.settings import CRASH_ENGINE
 
 
 def test_by_default_it_goes_to_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,4 +50,13 @@ def test_the_recording_is_kept_as_it_was_and_replayed(tmp_path: Path, capsys: py
         assert list(kept.records()) == records
     page = (tmp_path / "demo.html").read_text()
     assert "1 bucket was below zero" in page
-    assert (tmp_path / "demo.html").as_uri() in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert (tmp_path / "demo.html").as_uri() in told
+    assert all(f"--set engine.{name}={value}" in told for name, value in CRASH_ENGINE.items()), "verify has to be told them"
+
+
+def test_a_device_is_no_place_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        report_path(os.devnull)
+    assert ended.value.exit_code == 2
+    assert os.devnull in capsys.readouterr().err
