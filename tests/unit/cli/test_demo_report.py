@@ -52,7 +52,9 @@ def test_the_recording_is_kept_as_it_was_and_replayed(tmp_path: Path, capsys: py
     assert "1 bucket was below zero" in page
     told = capsys.readouterr().err
     assert (tmp_path / "demo.html").as_uri() in told
-    assert all(f"--set engine.{name}={value}" in told for name, value in CRASH_ENGINE.items()), "verify has to be told them"
+    assert all(f"--set engine.{name}={value}" in told for name, value in CRASH_ENGINE.items()), (
+        "verify has to be told them"
+    )
 
 
 def test_a_device_is_no_place_for_it(capsys: pytest.CaptureFixture[str]) -> None:
