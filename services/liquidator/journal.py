@@ -109,7 +109,9 @@ class JournalledEngine:
         return self._engine.notional(order)
 
     def take_dirty(self, partition: int) -> dict[str, bytes | None]:
-        self._note(Stored(partition))
+        self._inputs.append(
+            Stored(partition)
+        )  # not by `_note`, which may write it without the shard that has to wait for it
         self._flush(partition)
         return self._engine.take_dirty(partition)
 
