@@ -119,9 +119,13 @@ class RedisTable:
                 damaged.append(field)
         stored = self._stored(partition, meta, found)
         if stored is None and damaged and not found:
-            raise Refused(f"nothing of shard {partition} in Redis fits its checksum: is this the key that it was written with?")
+            raise Refused(
+                f"nothing of shard {partition} in Redis fits its checksum: is this the key that it was written with?"
+            )
         if damaged:
-            raise Corrupt(f"{len(damaged)} rows of {self._buckets_key(partition)} fail their checksum, {damaged[0]!r} first")
+            raise Corrupt(
+                f"{len(damaged)} rows of {self._buckets_key(partition)} fail their checksum, {damaged[0]!r} first"
+            )
         if stored is None:
             raise Corrupt(f"{self._meta_key(partition)} fails its checksum")
         return stored
@@ -156,7 +160,9 @@ class RedisTable:
         try:
             await self._call(ASIDE, (*keys, *(f"{key}:damaged" for key in keys)), [])
         except NoPermissionError as error:
-            raise Refused(f"this Redis login may not rename {keys}: allow +exists and +rename, or {HOW_TO_REBUILD}") from error
+            raise Refused(
+                f"this Redis login may not rename {keys}: allow +exists and +rename, or {HOW_TO_REBUILD}"
+            ) from error
         except RedisError as error:
             raise Unreachable(f"shard {partition} cannot be put aside in Redis: {error}") from error
 

@@ -18,7 +18,9 @@ def liquidator(  # noqa: PLR0917  # typer reads options, not positions
     ] = False,
     standby: Annotated[
         bool,
-        typer.Option("--standby", help="Fold every shard, and take over from an owner that falls silent (worker.standby)."),
+        typer.Option(
+            "--standby", help="Fold every shard, and take over from an owner that falls silent (worker.standby)."
+        ),
     ] = False,
     bootstrap: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Kafka brokers (kafka.bootstrap).", show_default=False)

@@ -160,7 +160,9 @@ class Dispatch:
                 return
             cause = self._arrived(effect.cause, arrival)
             now_ms = self._clock.now_ms()
-            due_ms = now_ms if cause.timestamp_ms is None else cause.timestamp_ms  # what time made due is counted from now
+            due_ms = (
+                now_ms if cause.timestamp_ms is None else cause.timestamp_ms
+            )  # what time made due is counted from now
             self._meter.order(message.trigger, message.stage, max(0, now_ms - due_ms) / 1000)
             if context := self._orders.decided(message, cause):
                 outgoing = replace(outgoing, headers=(*outgoing.headers, *context))

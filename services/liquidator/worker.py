@@ -38,8 +38,15 @@ TICK_S: Final = 0.05
 TIMER_MS: Final = 100
 CHUNK: Final = 500  # records folded before the loop may do something else
 HOLD_ORDERS: Final = frozenset(
-    {Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED, Reason.MALFUNCTION,
-     Reason.STANDBY}
+    {
+        Reason.RECOVERING,
+        Reason.FENCED,
+        Reason.LOOP_GAP,
+        Reason.REVOKED,
+        Reason.REFUSED,
+        Reason.MALFUNCTION,
+        Reason.STANDBY,
+    }
 )
 
 
@@ -60,7 +67,9 @@ class WorkerSettings:
     max_held_ms: int = 1_000  # an order that a cap holds back for longer alarms
     max_futile_attempts: int = 50
     recompute_every: int = 32  # orders: one of so many is computed again by the reference
-    standby: StandbyRules | None = None  # given: the worker stands by, and owns a shard only after its owner fell silent
+    standby: StandbyRules | None = (
+        None  # given: the worker stands by, and owns a shard only after its owner fell silent
+    )
     release_ms: int = 2_000  # to settle and store on revocation; must be well inside the session
 
 
