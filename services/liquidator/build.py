@@ -141,7 +141,7 @@ class Liquidator:
             Whatever went wrong, after everything was shut down.
         """
         try:
-            port = await self._probes.start(self._config.http.host, self._config.http.port)
+            port = await self._listen(self._config.http.host, self._config.http.port)
             self._log.info("listening", host=self._config.http.host, port=port)
             await self._outbox.connect()
             self._beside(self._outbox.run())
@@ -151,6 +151,14 @@ class Liquidator:
             await self._until(stop)
         finally:
             await self._shut_down()
+
+    async def _listen(self, host: str, port: int) -> int:
+        try:
+            return await self._probes.start(host, port)
+        except OSError as error:
+            raise Misconfigured(
+                f"cannot listen on http.host:http.port {host}:{port}: {error.strerror}; a second worker on one host needs --port"
+            ) from error
 
     async def _until(self, stop: asyncio.Event) -> None:
         stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())

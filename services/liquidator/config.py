@@ -202,9 +202,13 @@ class WorkerSection(Section):
     standby: bool = False  # fold every shard beside its owner, in no group, and take over when the owner falls silent
     standby_silence_ms: Annotated[int, Field(ge=300)] = 1_000  # owners write to the journal each 100 ms or so
     flush_ms: Annotated[int, Field(ge=20, le=1_000)] = 50
-    max_unstored_rows: Annotated[int, Field(ge=1_000)] = 200_000  # of a shard: while Redis is away decisions go on up to here
+    max_unstored_rows: Annotated[int, Field(ge=1_000)] = (
+        200_000  # of a shard: while Redis is away decisions go on up to here
+    )
     snapshot_ms: Annotated[int, Field(ge=0)] = 300_000  # how often a shard is copied to the topic `snapshots`; 0: never
-    from_cut_topics: bool = False  # a shard that was never stored may start where retention cut its topics: openings hold the rest
+    from_cut_topics: bool = (
+        False  # a shard that was never stored may start where retention cut its topics: openings hold the rest
+    )
     # No longer than the engine waits for the other topics (engine.account_settle_ms): an unread transfer must not look like a loss.
     max_account_lag_ms: Annotated[int, Field(ge=50)] = 200
     conflate_after_ms: Annotated[int, Field(ge=50)] = 250
@@ -228,7 +232,9 @@ class CapsSection(Section):
     orders_per_second: Count | None = None
     notional_per_minute: Rate | None = None  # at the marks, in the accounts' valuation assets, each taken at par
     max_held_ms: Millis = 1_000  # an order that waits for longer alarms
-    recompute_every: Annotated[int, Field(ge=0)] = 32  # one of so many orders is computed again by the reference; 0: none
+    recompute_every: Annotated[int, Field(ge=0)] = (
+        32  # one of so many orders is computed again by the reference; 0: none
+    )
     max_futile_attempts: Count = 50  # on one position, without any change of it, before the shard is halted
 
     def of_shard(self, partitions: int) -> Caps:
@@ -290,7 +296,9 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.shadow and self.worker.standby:
-            raise ValueError("worker.standby cannot go with shadow: no worker writes a journal there, so none gives a sign of life")
+            raise ValueError(
+                "worker.standby cannot go with shadow: no worker writes a journal there, so none gives a sign of life"
+            )
         return self
 
     @classmethod
@@ -392,6 +400,9 @@ def _require(merged: dict[str, Any]) -> None:
         given = merged.get(section, {})
         if isinstance(given, dict) and not given.get(key):
             variable = f"{ENV_PREFIX}{section}{DELIMITER}{key}".upper()
+            stray = sorted(set(given) - set(getattr(Config.model_fields[section].annotation, "model_fields", ())))
+            if stray:  # a slip of the pen in the very key that is missing
+                raise Misconfigured(f"{section}.{stray[0]} is not a setting, and {section}.{key} is not set")
             raise Misconfigured(f"{section}.{key} is not set: write it into [{section}] of the file, or set {variable}")
 
 

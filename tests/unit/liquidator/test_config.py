@@ -65,6 +65,7 @@ def test_a_class_of_accounts_has_a_ladder_of_its_own(tmp_path: Path) -> None:
     [
         ('[redis]\nurl = "redis://h"\n', r"kafka\.bootstrap is not set.*RINGFENCE_KAFKA__BOOTSTRAP"),
         ('[kafka]\nbootstrap = "h:1"\n', r"redis\.url is not set"),
+        ('[kafka]\nbootstap = "h:1"\n', r"kafka\.bootstap is not a setting"),
         (NEEDED + "[engine]\nhysteresis = 0.1\n", r"engine\.hysteresis.*string"),
         (NEEDED + '[engine]\nhysteresis = "1e5"\n', r"engine\.hysteresis.*decimal"),
         (NEEDED + '[engine.ladders."broker:cross"]\nwarning_buffer = "1"\n', r"engine\.ladders\.broker:cross"),
