@@ -15,13 +15,13 @@ from tests.simulation.faults import CRASH_POINTS
 from tests.simulation.world import Outcome, World
 
 
-def run_seed(seed: int, only: frozenset[str] | None) -> Outcome:
-    return World(seed, only=only).run()
+def run_seed(seed: int, only: frozenset[str] | None, *, standby: bool) -> Outcome:
+    return World(seed, only=only, standby=standby).run()
 
 
-def outcomes(seeds: Iterator[int], processes: int, only: frozenset[str] | None) -> Iterator[Outcome]:
+def outcomes(seeds: Iterator[int], processes: int, only: frozenset[str] | None, *, standby: bool) -> Iterator[Outcome]:
     """In order of the seeds, a few ahead of who reads."""
-    work = partial(run_seed, only=only)
+    work = partial(run_seed, only=only, standby=standby)
     if processes == 1:
         yield from map(work, seeds)
         return
@@ -33,7 +33,7 @@ def outcomes(seeds: Iterator[int], processes: int, only: frozenset[str] | None) 
 def tell(outcome: Outcome) -> None:
     print(f"seed {outcome.seed}: {outcome.violation}\nlast events:")
     print("\n".join(outcome.events))
-    print(f"again: python -m tests.simulation --seed {outcome.seed} --verbose")
+    print(f"again: python -m tests.simulation --seed {outcome.seed} --verbose (and --standby, if it was given)")
 
 
 def summary(done: list[Outcome], elapsed: float) -> str:
@@ -47,7 +47,8 @@ def summary(done: list[Outcome], elapsed: float) -> str:
     simulated = sum(outcome.simulated_s for outcome in done)
     alarms = sum((outcome.alarms for outcome in done), Counter[str]())
     seen = " ".join(
-        f"{name}={alarms[name]}" for name in ("snapshot_written", "restored_from_snapshot", "table_damaged", "hole")
+        f"{name}={alarms[name]}"
+        for name in ("snapshot_written", "restored_from_snapshot", "table_damaged", "hole", "taken_over")
     )
     hits = [
         sum(n for o in done for name, n in o.faults.items() if name.partition("@")[2] in hooks)
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--campaign", action="store_true", help="until stopped, from --first on")
     parser.add_argument("--only", help="these kinds of faults, separated by commas")
+    parser.add_argument("--standby", action="store_true", help="with a hot standby")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--verbose", action="store_true", help="tell the last events in any case")
     given = parser.parse_args()
@@ -76,7 +78,9 @@ def main() -> int:
         seeds = count(given.first) if given.campaign else iter(range(given.first, given.first + given.seeds))
     started, done = time.monotonic(), []
     try:
-        for outcome in outcomes(seeds, given.processes, frozenset(given.only.split(",")) if given.only else None):
+        for outcome in outcomes(
+            seeds, given.processes, frozenset(given.only.split(",")) if given.only else None, standby=given.standby
+        ):
             done.append(outcome)
             if outcome.violation is not None or given.verbose:
                 tell(outcome)

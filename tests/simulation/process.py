@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING, Any
 from services.adapters.ports import Batch, Outgoing
 from services.adapters.redis_table import RedisTable, TableSettings
 from services.contracts.codec import decode
+from services.contracts.identifiers import partition_of
+from services.contracts.journal import JOURNAL
 from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.contracts.topics import BROADCAST_TOPICS
 from services.engine.engine import Engine
 from services.engine.settings import Settings
+from services.liquidator.engine_port import EnginePort
+from services.liquidator.journal import JournalledEngine
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
 from services.liquidator.shard import Shard
+from services.liquidator.signs import session_name
+from services.liquidator.standby import StandbyRules
 from services.liquidator.worker import Worker, WorkerSettings
-from tests.simulation.kafka import HEARTBEAT_S, SimInput, SimProducer, SimSnapshots
+from tests.simulation.kafka import HEARTBEAT_S, POLL_S, SimInput, SimProducer, SimSnapshots
 from tests.simulation.loop import Process, ProcessClock, true_ms
 from tests.simulation.network import REQUEST_TIMEOUT_S, Link
 from tests.simulation.oracle import Violation
@@ -28,6 +34,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOP_GAP_MS = 500
+STANDBY = "standby"  # the instance that stands by, in histories that have one
+SILENCE_S = 0.8
+ROWS_KEPT = 24  # so few that what a standby keeps is let go again and again
 MALFUNCTIONS = {
     "order_exceeds_position",
     "order_not_justified",
@@ -89,8 +98,10 @@ class Node:
         self.input = SimInput(world.broker, self.kafka, self.process, self.point)
         self.outbox = Outbox(lambda: SimProducer(world.broker, self.kafka, self.point, self.watch), clock, silent)
         nonces = iter(range(1_000_000))
+        self.session = session_name(instance, self.name)
+        rules = StandbyRules(self.session, SILENCE_S) if instance == STANDBY else None
         self.worker = Worker(
-            WORKER_SETTINGS(instance), engine=self.engine, table=self.table, outbox=self.outbox, clock=clock, meter=silent,
+            WORKER_SETTINGS(instance, rules), engine=self._journalled(clock) if world.standby else self.engine, table=self.table, outbox=self.outbox, clock=clock, meter=silent,
             log=silent, new_nonce=lambda: f"{self.name}-{next(nonces)}", fail=self.failed,
             snapshots=SimSnapshots(world.broker, self.kafka, self.point),
         )  # fmt: skip
@@ -98,10 +109,19 @@ class Node:
         self.input.on_commit = world.committed
         self.input.deliver, self.input.fail = self.fold, self.failed
 
+    def _journalled(self, clock: ProcessClock) -> EnginePort:
+        partitions = self.world.broker.partitions
+        partition = partition_of(self.session, partitions)
+        return JournalledEngine(
+            self.engine, self.session, SETTINGS_OF(partitions), clock,
+            lambda shard, value: self.worker.journal(partition, self.session, shard, value),
+        )  # fmt: skip
+
     # -- life ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        for work in (self._main(), self.input.poll(), self._membership()):
+        belongs = self._stand_by() if self.instance == STANDBY else self._membership()
+        for work in (self._main(), self.input.poll(), belongs):
             self.world.loop.start(self.process, self._guard(work))
 
     async def _guard(self, work: Any) -> None:
@@ -157,6 +177,22 @@ class Node:
             self.worker.assigned(mine)
             joined = True
             await self.point("assigned:after")
+
+    async def _stand_by(self) -> None:
+        """All partitions, without a group; and the journal, as StandbyInput reads it."""
+        broker = self.world.broker
+        partitions = range(broker.partitions)
+        self.input.reset(frozenset(partitions))
+        self.worker.stand_by(broker.partitions)
+        positions = dict.fromkeys(partitions, 0)
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self.kafka.fetch(JOURNAL)
+            for partition, position in positions.items():
+                log = broker.log(JOURNAL, partition)
+                self.worker.hear(partition, [record.value for record in log[position:]])
+                positions[partition] = len(log)
+                self.worker.listened(partition)
 
     def cut_coordinator(self) -> None:
         """The coordinator is another broker than those of the partitions: the group may lose a member that goes on working."""
@@ -221,10 +257,10 @@ def SETTINGS_OF(partitions: int) -> Settings:  # noqa: N802  # reads as the cons
     )  # fmt: skip
 
 
-def WORKER_SETTINGS(instance: str) -> WorkerSettings:  # noqa: N802  # the same
+def WORKER_SETTINGS(instance: str, standby: StandbyRules | None = None) -> WorkerSettings:  # noqa: N802  # the same
     return WorkerSettings(
         ownership=OwnershipSettings(
             instance=instance, reclaim_ms=8_000, retry_fenced_ms=3_500, confirm_ms=int((REQUEST_TIMEOUT_S + 3.0) * 1000)
         ),
-        loop_gap_ms=LOOP_GAP_MS, release_ms=1_000, snapshot_ms=2_500,
+        standby=standby, max_unstored_rows=200_000 if standby is None else ROWS_KEPT, loop_gap_ms=LOOP_GAP_MS, release_ms=1_000, snapshot_ms=2_500,
     )  # fmt: skip

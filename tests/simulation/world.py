@@ -18,7 +18,7 @@ from tests.simulation.kafka import Broker, CutError, Group
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Weather
 from tests.simulation.oracle import Fold, Messages, Violation, check_orders, check_rows
-from tests.simulation.process import LOOP_GAP_MS, Node
+from tests.simulation.process import LOOP_GAP_MS, STANDBY, Node
 from tests.simulation.redis import RedisServer
 from tests.simulation.venue import Venue
 
@@ -47,8 +47,9 @@ class Outcome:
 class World:
     """Everything of one history."""
 
-    def __init__(self, seed: int, *, only: Container[str] | None = None) -> None:
+    def __init__(self, seed: int, *, only: Container[str] | None = None, standby: bool = False) -> None:
         self.seed = seed
+        self.standby = standby  # whether there is one: then all have a journal
         self.draw = draw = random.Random(seed)
         self.loop = VirtualLoop()
         self.weather = Weather()
@@ -98,6 +99,8 @@ class World:
         self.loop.later(0.0, self.group.watch)
         for number in range(self.draw.choice((2, 2, 3))):
             self.spawn(f"w-{number}")
+        if self.standby:
+            self.spawn(STANDBY)
         self._until(self.draw.uniform(1, 3))
         self.chaos.start()
         self._until(self.fault_s)
