@@ -28,6 +28,7 @@ EVENTS: Final[dict[str, str]] = {
     "claimed_by_another": "`instance` claimed a shard of ours at `epoch`; nothing is decided on it here",
     "standing_by": "This worker folds all `partitions` beside their owners, and writes nothing",
     "taken_over": "The owner of a shard, `session`, was silent for `silent_s`; this standby claims the shard",
+    "journal_unreadable": "A record of the journal is not of this version; whoever wrote it gives no sign of life to a standby",
     "not_trimmed": "A standby could not ask the table how far its owner stored a shard; tried again",
     "hole": "Records between `expected` and `start` are missing from a batch; read again",
     "table_damaged": "Rows of a shard in Redis fail their checksum; they are put aside for people, and the shard is rebuilt",

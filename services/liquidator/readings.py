@@ -73,13 +73,13 @@ class Readings:
         yield Reading(
             "dirty_rows",
             {
-                key: self._engine.dirty_count(shard.partition) + (len(shard.pending.rows) if shard.pending else 0)
+                key: self._engine.dirty_count(shard.partition) + shard.rows_kept
                 for key, shard in shards.items()
             },
         )
         yield Reading(
             "flush_lag_seconds",
-            {key: now - shard.stored_at if shard.loaded and shard.has_news else 0.0 for key, shard in shards.items()},
+            {key: now - shard.stored_at if shard.waits_for_store else 0.0 for key, shard in shards.items()},
         )
         yield Reading("orders_outstanding", {key: len(shard.outstanding) for key, shard in shards.items()})
         throttle = self._worker.brakes.throttle

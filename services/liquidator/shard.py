@@ -98,6 +98,11 @@ class Shard:
         return self.durable is None or self.next != self.durable
 
     @property
+    def waits_for_store(self) -> bool:
+        """Whether something is to be stored, and by us."""
+        return self.loaded and self.has_news and Reason.STANDBY not in self.reasons
+
+    @property
     def has_read_tail(self) -> bool:
         """Whether everything is folded that the account topics held after we stood still."""
         return self.tail is not None and all(self.next[topic] >= end for topic, end in self.tail.items())
@@ -105,7 +110,8 @@ class Shard:
     @property
     def rows_kept(self) -> int:
         """Changed rows that the engine handed out and the table is not known to hold."""
-        return (len(self.pending.rows) if self.pending else 0) + (len(self.basis.rows) if self.basis else 0)
+        kept = self.basis or self.pending  # while both are there, the rows are the same
+        return len(kept.rows) if kept is not None else 0
 
     def rebase(self) -> Basis:
         """Somebody else stores the shard, or did: what we have to store counts from what the table last held for certain."""

@@ -149,15 +149,14 @@ class StatusPage:
     def _shard(self, shard: Shard, now: float) -> ShardStatus:
         partition = shard.partition
         lags = {topic: lag for (topic, of), lag in self._worker.lags.items() if of == partition}
-        waiting = shard.loaded and shard.has_news
         return ShardStatus(
             partition=partition, deciding=not shard.reasons, reasons=sorted(shard.reasons), epoch=shard.fence,
             claim=shard.claim if shard.claim >= 0 else None, holds_claim=shard.holds_claim, caught_up=shard.caught_up,
             next=dict(shard.next), stored=dict(shard.durable or {}),
             lag={topic: TopicLag(records=lag.records, ms=lag.ms) for topic, lag in sorted(lags.items())},
-            dirty_rows=self._engine.dirty_count(partition) + (len(shard.pending.rows) if shard.pending else 0),
+            dirty_rows=self._engine.dirty_count(partition) + shard.rows_kept,
             orders_outstanding=len(shard.outstanding),
-            unstored_ms=round((now - shard.stored_at) * 1000) if waiting and shard.stored_at else 0,
+            unstored_ms=round((now - shard.stored_at) * 1000) if shard.waits_for_store and shard.stored_at else 0,
         )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, SnapshotLog, Table, Unreachable
 from services.adapters.tracing import NoTracing
 from services.contracts.codec import decode
@@ -167,7 +169,12 @@ class Worker:
         """Records of the journal: whoever wrote them lives."""
         now = self._clock.monotonic()
         for value in values:
-            self._signs.heard(decode_journal(value), partition, now)
+            try:
+                record = decode_journal(value)
+            except msgspec.DecodeError as error:  # of another version: that is no sign of life, and no reason to end
+                self._log.warning("journal_unreadable", partition=partition, error=str(error))
+            else:
+                self._signs.heard(record, partition, now)
 
     def listened(self, partition: int) -> None:
         """Nothing more waits in this partition of the journal."""
@@ -484,7 +491,7 @@ class Worker:
 
     def _watch_store(self, shard: Shard) -> None:
         """Decisions do not need the table; but what it lacks has to be read again after a restart, so that is bounded."""
-        waiting = self._engine.dirty_count(shard.partition) + (len(shard.pending.rows) if shard.pending else 0)
+        waiting = self._engine.dirty_count(shard.partition) + shard.rows_kept
         if Reason.STANDBY in shard.reasons:
             return  # bounded in another way, and somebody else's to store
         if waiting > self._settings.max_unstored_rows:

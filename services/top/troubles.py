@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from services.contracts.status import WorkerStatus
+from services.contracts.status import ShardStatus, WorkerStatus
 from services.top.numbers import duration
 from services.top.workers import Seen
 
@@ -68,10 +68,15 @@ def _of_worker(name: str, status: WorkerStatus) -> list[Trouble]:
     return found
 
 
+def stands_by(shard: ShardStatus) -> bool:
+    """Whether the worker folds the shard beside its owner, and is not to decide."""
+    return "standby" in shard.reasons
+
+
 def _of_shards(name: str, status: WorkerStatus) -> list[Trouble]:
     found: list[Trouble] = []
     for shard in status.shards:
-        if not shard.deciding:
+        if not shard.deciding and not stands_by(shard):
             found.append(
                 Trouble(Weight.BLIND, f"{name}: shard {shard.partition} is not deciding: {', '.join(shard.reasons)}")
             )

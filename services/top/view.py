@@ -12,7 +12,7 @@ from rich.text import Text
 
 from services.contracts.status import STATUS_ORDER, OrderStatus, ShardStatus, WorkerStatus
 from services.top.numbers import UNKNOWN, amount, duration, printable
-from services.top.troubles import Trouble, Weight, troubles
+from services.top.troubles import Trouble, Weight, stands_by, troubles
 from services.top.workers import Seen
 
 STYLES: Final = {
@@ -68,8 +68,9 @@ def trouble_text(trouble: Trouble) -> Text:
 
 
 def _summary(workers: Sequence[Seen], statuses: Sequence[WorkerStatus], found: Sequence[Trouble]) -> Text:
-    buckets = sum((Counter(status.statuses) for status in statuses if not status.shadow), Counter())
-    shards = [shard for status in statuses for shard in status.shards]
+    counted = [s for s in statuses if not s.shadow and not (s.shards and all(map(stands_by, s.shards)))]
+    buckets = sum((Counter(status.statuses) for status in counted), Counter())
+    shards = [shard for status in statuses for shard in status.shards if not stands_by(shard)]
     lost = sum(worker.lost_since is not None for worker in workers)
     verdict = (
         _text("all well", "bold green")
@@ -133,6 +134,8 @@ def _shard(worker: Seen, shard: ShardStatus) -> tuple[Text, ...]:
     lost = worker.lost_since is not None
     if lost:
         state = _text("lost", "red")
+    elif stands_by(shard):
+        state = _text("stands by", "dim")
     else:
         state = _text("deciding", "green") if shard.deciding else _text(", ".join(shard.reasons), "red")
     waits = max((lag.ms for lag in shard.lag.values()), default=0)

@@ -247,3 +247,26 @@ async def test_a_claim_of_ours_that_landed_late_is_followed_by_one_that_counts()
     await pair.run(0.5)
     assert not pair.stands
     assert pair.standby.engine.gates[0]
+
+
+async def test_a_record_of_the_journal_that_cannot_be_read_is_no_sign_of_life_and_no_end() -> None:
+    pair = await Pair().start()
+    await pair.kill()
+    for _ in range(20):
+        await pair.run(0.1)
+        pair.standby.worker.hear(0, [b"{", b""])
+    assert pair.claimants == ["w-1", "w-2"]
+    assert pair.standby.failures == []
+
+
+async def test_what_the_owner_has_to_store_is_no_delay_of_the_standby() -> None:
+    pair = await Pair().start()
+    pair.owner.fill("a")
+    await pair.run(0.3)
+    shard = pair.standby.worker.shards[0]
+    assert shard.has_news
+    assert not shard.waits_for_store
+    await pair.kill()
+    await pair.run(2)
+    assert shard.rows_kept == 0
+    assert not shard.has_news

@@ -55,6 +55,16 @@ def test_what_is_wrong_with_a_worker_is_said(changes: dict[str, Any], text: str)
     assert told(seen(a_status(**changes))) == [text]
 
 
+def test_a_standby_is_no_trouble_and_its_buckets_are_counted_once() -> None:
+    reasons = ("claim", "fenced", "recovering", "standby")
+    standby = seen(a_status("w-9", shards=[a_shard(0, *reasons), a_shard(1, *reasons)]))
+    assert told(seen(a_status("w-1", (0, 1))), standby) == []
+    text = shown(seen(a_status("w-1", (0, 1))), standby)
+    assert "stands by" in text
+    assert "shards deciding 2/2" in text
+    assert "healthy 18,204" in text
+
+
 def test_a_lost_worker_is_a_trouble_and_stays_on_the_screen() -> None:
     lost = seen(a_status("w-2", (2, 3)), lost_for=12)
     assert told(seen(a_status()), lost) == ["w-2 is lost for 12.0 s: connection refused"]
