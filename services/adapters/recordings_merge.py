@@ -1,7 +1,7 @@
 """The one order of a recording: streams of (topic, partition), each in the order of its offsets, merged by time.
 
 A record is as late as the latest record before it in its partition: clocks of producers may step back, offsets never do. Of
-two streams at one moment the topic that stands first in the catalogue goes first (what is traded before prices, accounts
+two streams at one moment the topic that stands first in the catalogue goes first (what is traded before prices, and accounts
 before transfers before fills, what a monitor wrote last; topics that the catalogue does not know after those, by name), then
 the lower partition. So the order is a function of the records alone: not of how, when or in which pieces they were recorded.
 """
@@ -22,7 +22,16 @@ class Timed(Protocol):
 
 
 Item = TypeVar("Item", bound=Timed)
-_RANKS: Final = {name: rank for rank, name in enumerate([*(topic.name for topic in TOPICS), SHADOW_ORDERS])}
+_FUNDED_FIRST: Final = (
+    "accounts",
+    "transfers",
+    "fills",
+)  # the catalogue names fills first; money comes before what it backs
+_OTHERS: Final = [topic.name for topic in TOPICS if topic.name not in _FUNDED_FIRST]
+_AT: Final = next(rank for rank, topic in enumerate(TOPICS) if topic.name in _FUNDED_FIRST)
+_RANKS: Final = {
+    name: rank for rank, name in enumerate([*_OTHERS[:_AT], *_FUNDED_FIRST, *_OTHERS[_AT:], SHADOW_ORDERS])
+}
 
 
 def stream_rank(stream: Stream) -> tuple[int, str, int]:

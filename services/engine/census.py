@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from services.engine.context import BucketKey
+from services.engine.context import BucketKey, Context
 from services.engine.state import Account, Bucket
 from services.engine.valuation import Valuation
 from services.engine.worth import Incomplete
 
 
 class Census:
-    """Only buckets that stand badly have an entry; times are of events, in milliseconds."""
+    """Only buckets that stand badly have an entry; times are of events, in milliseconds.
+
+    A bucket is not counted as negative while its account settles (`account_settle_ms` after its last record): a fill may be read
+    before the deposit that backs it. It is reviewed again when it has settled.
+    """
 
     def __init__(self) -> None:
         self.negative: dict[BucketKey, tuple[str, int]] = {}  # valuation asset, equity e18 (below zero)
@@ -39,13 +43,17 @@ class Census:
             entries.pop(key, None)
 
     def reviewed(
-        self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, *, is_under: bool, now_ms: int
+        self, context: Context, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, *, is_under: bool
     ) -> None:
         """Enter what the review found, and take out what no longer holds. `is_under`: liquidatable at the marks."""
-        key = (account.account, bucket.name)
+        key, now_ms = (account.account, bucket.name), context.now_of(account)
         pending = [order for order in bucket.orders.values() if order.is_open and not order.terminal]
         if isinstance(valuation, Valuation) and valuation.equity < 0:
-            self.negative[key] = (account.valuation_asset or "none", valuation.equity_e18())
+            settled_ms = (account.touched_ms or 0) + context.settings.account_settle_ms
+            if now_ms < settled_ms and key not in self.negative:
+                context.timers.at(settled_ms, "bucket", *key)
+            else:
+                self.negative[key] = (account.valuation_asset or "none", valuation.equity_e18())
         else:
             self.negative.pop(key, None)
         if is_under and not any(order.is_open for order in bucket.orders.values()):

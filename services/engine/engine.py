@@ -537,7 +537,7 @@ class Engine:
     def _place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete) -> None:
         self._search.place(account, bucket, valuation, self._valuer.dependencies(account, bucket))
         is_under = (account.account, bucket.name) in self._under
-        self.census.reviewed(account, bucket, valuation, is_under=is_under, now_ms=self._context.time_ms)
+        self.census.reviewed(self._context, account, bucket, valuation, is_under=is_under)
 
     def _change_status(self, account: Account, bucket: Bucket, status: str, valuation: Valuation | Incomplete) -> None:
         context, known = self._context, valuation if isinstance(valuation, Valuation) else None

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from services.contracts.decimals import parse
+from services.contracts.decimals import ONE, parse
 from services.engine.engine import Engine
 from services.engine.settings import Settings
 from tests.support.histories import Drive, make_history
@@ -17,8 +17,19 @@ from tests.support.script import Script
 @pytest.mark.parametrize("seed", range(12))
 def test_after_any_history_it_is_what_a_walk_finds(seed: int) -> None:
     engine = Engine(Settings(), observe=True)
-    Drive(engine, seed if seed % 2 else None).play(make_history(random.Random(seed)))
+    history = make_history(random.Random(seed))
+    Drive(engine, seed if seed % 2 else None).play(history)
+    engine.timer(history.events[-1].time_ms + Settings().account_settle_ms)
     check_census(engine)
+
+
+def test_a_fill_before_the_deposit_that_backs_it_is_no_negative_bucket() -> None:
+    script = Script().account().instrument().mark("1000").fill("buy", "1", "1010")
+    assert not script.engine.census.negative
+    script.transfer("100").wait(1_000)
+    assert not script.engine.census.negative
+    lost = Script().account().instrument().mark("1000").fill("buy", "1", "1010").wait(1_000)
+    assert list(lost.engine.census.negative.values()) == [("USDT", -10 * ONE)]
 
 
 def test_histories_reach_every_entry() -> None:
