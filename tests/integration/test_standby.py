@@ -109,6 +109,25 @@ async def test_an_owner_that_comes_back_is_given_the_shards_back(venue: Venue, m
     await check_outcome(venue, redis_client)
 
 
+async def test_a_frozen_owner_is_replaced_and_then_has_its_shards_again(
+    venue: Venue, make: Make, redis_client: Redis
+) -> None:
+    await venue.price(START_PRICE)
+    owner = await make("owner").start()
+    standby = await make("standby").start("--standby")
+    await venue.open_accounts(0, 60)
+    owner.freeze()
+    await venue.price(CRASH_PRICE)
+    await until("the standby has all shards", partial(shares, standby, PARTITIONS))
+    owner.thaw()  # before its session ends: for the group it was never away
+    await venue.price(CRASH_PRICE)
+    await venue.open_accounts(60, 60)
+    await until("the owner has all shards", partial(shares, owner, PARTITIONS), timeout_s=40)
+    await until("the standby has stepped back", partial(shares, standby, 0))
+    await venue.price(CRASH_PRICE)
+    await check_outcome(venue, redis_client)
+
+
 async def test_without_a_journal_it_does_not_start(make: Make) -> None:
     standby = make("standby", journal="false")
     await standby.start("--standby", ready=False)
