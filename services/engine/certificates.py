@@ -25,7 +25,8 @@ HALVINGS: Final = 6
 WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoints stay positive
 NARROWEST_SHARE: Final = 1e-7  # a smaller box would be redrawn at every tick: the bucket is hot instead
 EDGE: Final = 1e-12  # triggers are pulled inward by more than the rounding of a mark to float
-FAVOURED: Final = 8.0  # how many times wider a box is on the side that helps, at most
+SKEW: Final = 2.0  # how many times wider one side of a box may be than the other: width moves the requirements too
+CLOSEST: Final = 0.995  # of the way to a threshold is proposed: the bounds lose a little to tiers and rounding
 MOST_UNDRAWN: Final = 256
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
@@ -133,19 +134,17 @@ class Certificates(FullScan):
         guarded = gap.guards(account, valuation)
         rates = {leg.key[0]: gap.rate(leg.key[0]) for leg in valuation.legs} if guarded else {}
         sheet, rungs = Sheet(account, bucket, self._context.market), self._context.ladders.rungs_of(account)
-        down, up = self._slacks(bucket, rungs, valuation, gap.loss(valuation) if guarded else 0)
         sigmas = self._sigmas(ids)
         moves = self._moves(valuation, sigmas)
-        total = sum(abs(move) for move in moves.values())
-        if not total:
-            total = max(sigmas.values())
+        down, up = self._reach(bucket, rungs, valuation, gap.loss(valuation) if guarded else 0, _Moving(moves, sigmas))
         for _ in range(HALVINGS):
-            box = _box_of(marks, sigmas, moves, (down / total, up / total))
+            box = _box_of(marks, sigmas, moves, (down, up))
             if box is None:
                 return None
             if self._holds(bucket, rungs, sheet.over(box), sheet.gross(box, rates) if rates else 0.0):
                 return box
-            down, up = down / 2, min(up, down) / 2
+            down = down / 2
+            up = min(up, down)
         return None
 
     def _sigmas(self, ids: tuple[str, ...]) -> dict[str, float]:
@@ -164,8 +163,10 @@ class Certificates(FullScan):
                 moves[price_id] += float(net) * valuation.prices[asset] / unit * sigmas[price_id]
         return moves
 
-    def _slacks(self, bucket: Bucket, rungs: Rungs, valuation: Valuation, loss: int) -> tuple[float, float]:
-        """How far the equity may fall, and rise, before the nearest threshold that means anything to the bucket as it stands."""
+    def _reach(
+        self, bucket: Bucket, rungs: Rungs, valuation: Valuation, loss: int, moving: "_Moving"
+    ) -> tuple[float, float]:
+        """How many sigmas toward where it hurts, and the other way, until the first threshold that means anything to the bucket."""
         scale = float(valuation.scale)
         equity, maintenance, initial = (
             float(x) / scale for x in (valuation.equity, valuation.maintenance, valuation.initial)
@@ -181,7 +182,10 @@ class Certificates(FullScan):
                     ceiling = requirement * _over(buffer + rungs.rung_hysteresis)
                     break
                 floors.append(requirement * _over(buffer))
-        return min(abs(equity - floor) for floor in floors), abs(ceiling - equity)
+        down = min(moving.sigmas_to(equity - floor, floor) for floor in floors)
+        up = moving.sigmas_to(ceiling - equity, ceiling) if ceiling < float("inf") else ceiling
+        down = min(down, SKEW * up)
+        return down, min(up, SKEW * down)
 
     @staticmethod
     def _is_held_by_state(bucket: Bucket) -> bool:
@@ -224,14 +228,23 @@ def _steps(rungs: Rungs, maintenance: T, initial: T) -> tuple[tuple[str, T, int]
     )
 
 
+class _Moving:
+    """How fast a bucket's equity moves with its prices."""
+
+    def __init__(self, moves: dict[str, float], sigmas: dict[str, float]) -> None:
+        self._widest = max(sigmas.values())
+        self._equity = sum(abs(move) for move in moves.values()) or self._widest
+
+    def sigmas_to(self, slack: float, threshold: float) -> float:
+        """After how many sigmas of every price the equity may meet the threshold, which moves toward it on the box's wider side."""
+        return CLOSEST * max(0.0, slack) / (self._equity + SKEW * abs(threshold) * self._widest)
+
+
 def _box_of(
     marks: dict[str, float], sigmas: dict[str, float], moves: dict[str, float], sides: tuple[float, float]
 ) -> dict[str, Interval] | None:
-    """Every price `sides[0]` of its sigmas toward where it hurts, `sides[1]` the other way; None where that is too narrow to keep.
-
-    The side that helps is kept within a few times the other: it widens the bounds of the requirements too.
-    """
-    down, up = sides[0], min(sides[1], FAVOURED * sides[0])
+    """Every price `sides[0]` of its sigmas toward where it hurts, `sides[1]` the other way; None where that is too narrow to keep."""
+    down, up = sides
     if min(down, up) * max(sigmas.values()) < NARROWEST_SHARE:
         return None
     box = {}
