@@ -63,7 +63,7 @@ from tests.support.redis import RedisServer
 CLAIM_TIMEOUT_S: Final = 60.0
 STUCK_S: Final = 60.0  # without the worker reading anything
 WINDOW: Final = 2_000  # records that may be published and not read
-WINDOW_IN_A_STORM: Final = 10
+WINDOW_IN_A_STORM: Final = 40
 TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 PREFIX: Final = "ringfence:"  # of the tables, by default
 LATEST_TIMESTAMP_MS: Final = 10**15  # recordings run ahead of the wall clock
