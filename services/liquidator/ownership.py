@@ -219,7 +219,13 @@ class Ownership:
         shard.fenced_at = self._clock.monotonic()
 
     def lost(self, shard: Shard) -> None:
-        """The fate of an order or claim is unknown: claim again, which makes it either read or void."""
+        """The fate of an order or claim is unknown: claim again, which makes it either read or void.
+
+        Not where somebody else owns the shard: what is unknown of ours is void by their claim, and only their silence is a reason.
+        """
+        if Reason.FENCED in shard.reasons:
+            shard.awaited = None
+            return
         if shard.loaded and not shard.reasons & {Reason.REVOKED, Reason.STANDBY}:
             self.claim(shard)
 

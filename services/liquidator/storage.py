@@ -79,6 +79,8 @@ class Storage:
                 return
             pending = self._take(shard) if shard.may_store else None
             if pending is None:
+                if shard.may_store:
+                    shard.stored_at = self._clock.monotonic()  # nothing waits: the lag counts from the oldest that does
                 return
             await shard.settled(shard.barrier)
             if shard.may_store:

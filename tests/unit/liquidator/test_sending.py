@@ -159,3 +159,15 @@ async def test_who_was_taken_over_while_standing_still_stays_silent() -> None:
     assert first.broker.valid_orders() == []
     assert Reason.FENCED in first.worker.shards[0].reasons
     assert second.worker.shards[0].reasons == set()
+
+
+async def test_after_a_producer_error_a_shard_that_is_anothers_is_left_to_its_owner() -> None:
+    first = await World().live(0)
+    second = await World(clock=first.clock, broker=first.broker, table=first.table, instance="w-2").live(0)
+    await first.run(0.3)
+    assert Reason.FENCED in first.worker.shards[0].reasons
+    claims = len(first.broker.claims())
+    first.worker._lost(frozenset({0}))
+    await first.run(0.3)
+    assert len(first.broker.claims()) == claims
+    assert second.engine.gates[0]
