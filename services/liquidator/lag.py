@@ -29,7 +29,7 @@ class LagOfTopic:
         if feed is None:
             self.records, self.ms, self.stuck_ms = 0, 0, 0
             return
-        silent_ms = self.ms if not self.records else 0
+        none_waited_ms = now_ms if self._heard is None else self._heard_ms  # when the broker's word before this one was heard
         if feed != self._heard:
             self._heard, self._heard_ms = feed, now_ms
         self.records = max(0, feed.end - position)
@@ -38,7 +38,7 @@ class LagOfTopic:
         self.stuck_ms = now_ms - self._moved_ms
         if self.records:
             if self.behind_since_ms is None:
-                self.behind_since_ms = now_ms - silent_ms
+                self.behind_since_ms = none_waited_ms
             self.ms = now_ms - self.behind_since_ms
         else:
             self.behind_since_ms = None

@@ -38,6 +38,7 @@ from services.liquidator.throttle import Caps
 PRICES: Final = "prices"
 TICK_S: Final = 0.05
 TIMER_MS: Final = 100
+WATCHED_S: Final = 0.02  # prices are not decided on by gates older than this
 CHUNK: Final = 500  # records folded before the loop may do something else
 HOLD_ORDERS: Final = frozenset(
     {
@@ -113,6 +114,7 @@ class Worker:
         self._tasks: dict[int, set[asyncio.Task[None]]] = {}
         self._last_beat = clock.monotonic()
         self._last_timer_ms = 0
+        self._lags_watched = 0.0
         self._stopping = False
         self._was_assigned = False
         self._dispatch = Dispatch(
@@ -387,6 +389,8 @@ class Worker:
             self.brakes.read(references, self.shards)
         if not prices:
             return
+        if self._clock.monotonic() - self._lags_watched > WATCHED_S:
+            self._watch_lags()
         self._clock.heard(prices[-1].timestamp_ms)
         if (
             not self.broadcast_ready.is_set()
@@ -464,12 +468,12 @@ class Worker:
     def tick(self) -> None:
         """What time alone makes due: timers of the engine, gates by lag, claims by age."""
         self._beat()
+        self._watch_lags()  # before the timer decides: while the loop was busy, account records may have waited
         now_ms = self._clock.now_ms()
         if now_ms - self._last_timer_ms >= TIMER_MS:
             self._timer(now_ms)
         for shard in list(self.shards.values()):
             if shard.loaded:
-                self._watch_lag(shard)
                 self._watch_clock(shard)
                 self._watch_store(shard)
                 self._ownership.look_after(shard)
@@ -498,6 +502,12 @@ class Worker:
             self._gates.shut(shard, Reason.STORE_BEHIND)
         elif waiting <= self._settings.max_unstored_rows // 2:
             self._gates.lift(shard, Reason.STORE_BEHIND)
+
+    def _watch_lags(self) -> None:
+        self._lags_watched = self._clock.monotonic()
+        for shard in list(self.shards.values()):
+            if shard.loaded:
+                self._watch_lag(shard)
 
     def _watch_lag(self, shard: Shard) -> None:
         """Shut the gate while an account record waits for too long, or the broker is silent about whether one does."""

@@ -132,14 +132,26 @@ async def test_a_broker_that_is_silent_shuts_the_gate() -> None:
     assert world.engine.gates[0]
 
 
-def test_lag_after_a_quiet_time_is_counted_from_when_the_record_was_heard_of() -> None:
+async def test_what_waited_while_the_loop_was_busy_shuts_the_gate_before_a_price_decides() -> None:
+    world = await World().live(0)
+    await world.clock.advance(0.1)
+    world.fill("a")
+    world.engine.under["a"] = 0
+    world.clock.seconds += 0.3  # nobody ran in between: not even the tick that watches the lag
+    await world.worker.fold_broadcast([world.price()])
+    await breathe()
+    assert Reason.ACCOUNT_LAG in world.worker.shards[0].reasons
+    assert world.broker.valid_orders() == []
+
+
+def test_lag_after_a_quiet_time_is_counted_from_the_last_word_that_nothing_waits() -> None:
     lag = LagOfTopic()
     lag.folded(newest_ms=1_000, position=5, feed=Feed(5, 1_000))
     lag.observe(position=5, feed=Feed(5, 3_600_000), now_ms=3_600_000)
     lag.observe(position=5, feed=Feed(6, 3_600_050), now_ms=3_600_050)
-    assert (lag.records, lag.ms) == (1, 0)
+    assert (lag.records, lag.ms) == (1, 50)
     lag.observe(position=5, feed=Feed(6, 3_600_050), now_ms=3_600_150)
-    assert lag.ms == 100
+    assert lag.ms == 150
 
 
 def test_lag_in_a_backlog_is_counted_from_the_newest_folded_record() -> None:
@@ -156,7 +168,7 @@ def test_lag_after_a_silence_is_counted_from_its_beginning() -> None:
     lag.observe(position=5, feed=Feed(5, 1), now_ms=4_000)
     assert lag.ms == 3_000
     lag.observe(position=5, feed=Feed(9, 2), now_ms=4_050)
-    assert (lag.records, lag.ms) == (4, 3_000)
+    assert (lag.records, lag.ms) == (4, 3_050)
 
 
 def test_records_that_wait_and_never_come_are_noticed() -> None:
