@@ -23,6 +23,7 @@ class WorkerProcess:
         self.name = name
         self.config = folder / f"{name}.toml"
         self.log_path = folder / f"{name}.log"
+        worker.setdefault("max_price_silence_ms", 60_000)  # a slow start is no silent feed
         extra = "".join(f"{key} = {value}\n" for key, value in worker.items())
         self.config.write_text(
             f'[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "{prefix}"\ngroup = "{prefix}group"\n'
