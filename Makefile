@@ -49,6 +49,9 @@ chaos: $(STAMP) ## MINUTES=n of faults on real processes, SEED=n, ARGS="--fills 
 alerts: $(STAMP) ## break running workers until every alert has fired and cleared; about six minutes
 	@$(BIN)/python -m pytest -m "campaign or not campaign" tests/integration/test_alerts_fire.py $(ARGS)
 
+image: $(STAMP) ## run the image's build steps in a clean environment; about two minutes
+	@$(BIN)/python -m pytest -m campaign tests/integration/test_image_steps.py $(ARGS)
+
 schemas: $(STAMP) ## write the JSON Schemas from the message types
 	@$(BIN)/ringfence schemas write $(ARGS)
 
@@ -72,4 +75,4 @@ $(STAMP): requirements-dev.lock pyproject.toml
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 		touch $@'
 
-.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck chaos alerts
+.PHONY: help demo test setup lint format bench simulate schemas lock clean modelcheck chaos alerts image

@@ -66,6 +66,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.campaign
 def test_the_steps_make_a_program_that_runs_and_leave_no_tools(checkout: Path, tmp_path: Path) -> None:
     target = tmp_path / "opt"
     step(checkout, "dependencies", target)
