@@ -170,4 +170,6 @@ async def test_after_a_producer_error_a_shard_that_is_anothers_is_left_to_its_ow
     first.worker._lost(frozenset({0}))
     await first.run(0.3)
     assert len(first.broker.claims()) == claims
+    await second.run(0.3)
     assert second.worker.shards[0].holds_claim
+    assert Reason.FENCED in first.worker.shards[0].reasons
