@@ -29,7 +29,9 @@ class LagOfTopic:
         if feed is None:
             self.records, self.ms, self.stuck_ms = 0, 0, 0
             return
-        none_waited_ms = now_ms if self._heard is None else self._heard_ms  # when the broker's word before this one was heard
+        none_waited_ms = (
+            now_ms if self._heard is None else self._heard_ms
+        )  # when the broker's word before this one was heard
         if feed != self._heard:
             self._heard, self._heard_ms = feed, now_ms
         self.records = max(0, feed.end - position)

@@ -72,10 +72,7 @@ class Readings:
         shards = {(str(partition),): shard for partition, shard in self._worker.shards.items()}
         yield Reading(
             "dirty_rows",
-            {
-                key: self._engine.dirty_count(shard.partition) + shard.rows_kept
-                for key, shard in shards.items()
-            },
+            {key: self._engine.dirty_count(shard.partition) + shard.rows_kept for key, shard in shards.items()},
         )
         yield Reading(
             "flush_lag_seconds",
