@@ -13,8 +13,8 @@ from services.contracts.decimals import ONE
 from services.engine.instruments import FULL_WEIGHT, Spec
 from services.engine.roots import Value
 from services.engine.state import Position, PositionKey
-from services.engine.valuation import Amount, Leg, Valuation, tier_requirements
-from services.engine.worth import E36, E54, Scene
+from services.engine.valuation import Leg, Valuation, tier_requirements
+from services.engine.worth import E36, Scene
 
 FAR: Final = 1_000  # a root so many times the mark is left to the general search
 
@@ -64,15 +64,17 @@ def equity_after_close_along(key: PositionKey, valuation: Valuation) -> Value:
     return left
 
 
-def nearest_straight_root(leg: Leg, number: Amount, slope: int, *, tiered: bool) -> Fraction | None:
-    """The mark, in units, at which a number that is `number` at the leg's mark and changes by `slope` for each e18 of it is zero.
+def nearest_straight_root(leg: Leg, value: Value, *, tiered: bool) -> Fraction | None:
+    """The mark, in units, at which `value`, a straight line around the leg's mark, is zero.
 
     Only where that is for certain the nearest root: on the losing side, and in the tier that the position is in (`tiered`; else
     anywhere above zero). None does not say that there is none: `roots.nearest_root` has to look.
     """
-    if not slope or isinstance(number, Fraction):
+    (here, unit), (beside, unit_beside) = value(leg.mark), value(leg.mark + 1)
+    slope = beside - here
+    if not slope or unit != unit_beside:
         return None
-    root = Fraction(leg.mark * slope - number, slope)
+    root = Fraction(leg.mark * slope - here, slope)
     if (root <= leg.mark) != (leg.position.quantity > 0) or root == leg.mark:
         return None
     low, high = _tier_marks(leg) if tiered else (0, leg.mark * FAR)
@@ -92,22 +94,6 @@ def _tier_marks(leg: Leg) -> tuple[int, int]:
         else:
             high = min(high, edge)
     return low, high
-
-
-def excess_slope(leg: Leg, valuation: Valuation, multiplier: int) -> int:
-    """By how much the excess changes with each e18 of the mark while the notional stays in its tier."""
-    size = leg.position.quantity * leg.spec.contract_size * valuation.divisor
-    spec = leg.spec
-    rate = 0 if spec.entry_basis else spec.tier_of(leg.notional, E54 * valuation.divisor).maintenance_rate
-    if spec.fee_basis == "mark":
-        rate += spec.liquidation_fee_rate
-    return (size * E36 - abs(size) * rate * multiplier) * leg.settle_price
-
-
-def equity_after_close_slope(leg: Leg, valuation: Valuation) -> int:
-    """By how much equity less the taker fee of closing the leg changes with each e18 of the mark."""
-    size = leg.position.quantity * leg.spec.contract_size * valuation.divisor
-    return (size * E36 - abs(size) * leg.spec.taker_fee_rate * ONE) * leg.settle_price
 
 
 def _value(spec: Spec, position: Position, mark: int, divisor: int) -> int:
