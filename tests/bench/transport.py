@@ -324,7 +324,7 @@ def row(figure: str, value: float, reach: str, detail: str) -> dict[str, Any]:
 
 def rows() -> list[dict[str, Any]]:
     """All figures; starts and stops its own Kafka and Redis."""
-    kafka = KafkaServer()
+    kafka = KafkaServer(lasting=True)
     redis = RedisServer()
     try:
         kafka.start()

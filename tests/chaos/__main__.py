@@ -23,6 +23,7 @@ def explain(outcome: Outcome) -> None:
         tell(f"  {text}")
     tell("faults:\n  " + "\n  ".join(outcome.faults))
     tell(outcome.logs)
+    tell(outcome.reason())
     tell(f"again: python -m tests.chaos --minutes {outcome.minutes:g} --seed {outcome.seed} and the same sizes")
 
 
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--round", type=float, default=5.0, help="minutes of one round at the most")
     parser.add_argument("--seed", type=int, default=1, help="of the first round; the others have the next ones")
     parser.add_argument("--workers", type=int, default=Size.workers)
+    parser.add_argument("--standbys", type=int, default=Size.standbys)
     parser.add_argument("--accounts", type=int, default=Size.accounts)
     parser.add_argument("--fills", type=int, default=Size.fills_per_s, help="a second")
     parser.add_argument("--only", default="", help="these kinds of faults, separated by commas")
@@ -41,7 +43,10 @@ def main() -> int:
     if unknown := only - set(BAG):
         parser.error(f"no such faults: {', '.join(sorted(unknown))}; there are {', '.join(BAG)}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker is away, we know
-    size = Size(workers=given.workers, accounts=given.accounts, fills_per_s=given.fills, only=only, keep=given.keep)
+    size = Size(
+        workers=given.workers, standbys=given.standbys, accounts=given.accounts, fills_per_s=given.fills,
+        only=only, keep=given.keep,
+    )  # fmt: skip
     done: list[Outcome] = []
     for number, minutes in enumerate(rounds(given.minutes, given.round)):
         done.append(run(given.seed + number, minutes, size))

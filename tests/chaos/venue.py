@@ -31,7 +31,9 @@ DEPOSIT = 1_000
 LOT = parse("0.001")
 TICK_S = 0.1
 TRADE_S = 0.02
-SEND_TIMEOUT_MS = 60_000  # longer than a broker is ever away: a batch that expires would be lost
+SEND_TIMEOUT_MS = (
+    240_000  # longer than a broker is ever away, also one that is slow to start: a batch that expires would be lost
+)
 EXEC_TYPES = {"takeover": "takeover", "adl": "adl"}
 Key = tuple[str, str, str]  # account, bucket, instrument
 

@@ -16,7 +16,7 @@ from tests.integration.worker_process import WorkerProcess
 
 RESTART_S = 0.5
 END_S = 60.0
-TAIL_BYTES = 6_000
+TAIL_BYTES = 2_000
 
 
 class ChaosWorker(WorkerProcess):
@@ -56,6 +56,7 @@ class Place:
     prefix: str
     proxy: Proxy
     draw: random.Random
+    standby: bool = False
     lives: list[Life] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)  # ends that nobody caused
     refused_starts: int = 0  # Kafka or Redis did not answer
@@ -80,7 +81,7 @@ class Place:
             url = f"redis://127.0.0.1:{self.proxy.port}/0"
             life = Life(ChaosWorker(self.folder, f"{self.name}.{len(self.lives)}", self.bootstrap, url, self.prefix))
             self.lives.append(life)
-            await life.worker.start(ready=False)
+            await life.worker.start(*(("--standby",) if self.standby else ()), ready=False)
             assert life.worker.process is not None
             code = await life.worker.process.wait()
             if life.killed_ms is None and not self.closing:
@@ -93,18 +94,25 @@ class Place:
         else:
             self.unexpected.append(f"{life.worker.name} ended with {code}\n{life.worker.tail()}")
 
-    def kill(self) -> bool:
+    @property
+    def is_frozen(self) -> bool:
         life = self.life
-        if life is None or life.worker.process is None:
-            return False
+        return life is not None and life.frozen
+
+    def kill(self) -> str:
+        """The instance that was killed; to be asked of a place that `is_up`."""
+        life = self.life
+        assert life is not None
+        assert life.worker.process is not None
         life.killed_ms = now_ms()
         life.worker.process.kill()
-        return True
+        return life.worker.name
 
-    def freeze(self) -> Life | None:
+    def freeze(self) -> Life:
+        """To be asked of a place that `is_up` and is not frozen."""
         life = self.life
-        if life is None or life.frozen:
-            return None
+        assert life is not None
+        assert not life.frozen
         life.frozen = True
         life.worker.freeze()
         return life
@@ -158,6 +166,11 @@ class Place:
             if life.worker.process is not None and life.worker.process.returncode is None:
                 life.worker.process.kill()
                 await life.worker.process.wait()
+
+    @property
+    def takeovers(self) -> int:
+        """How often a shard was claimed because its owner was silent."""
+        return sum(life.worker.log().count('"event": "taken_over"') for life in self.lives)
 
     def logs(self) -> str:
         """The ends of the logs of the last two lives."""

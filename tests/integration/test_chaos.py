@@ -1,7 +1,9 @@
-"""One minute of faults on real processes: Kafka, Redis, two workers, a venue. More of it: `make chaos MINUTES=30`."""
+"""One minute of faults on real processes: Kafka, Redis, two workers, a standby, a venue. More of it: `make chaos MINUTES=30`."""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -12,6 +14,7 @@ from services.contracts.codec import decode, encode
 from services.contracts.messages import Fill, Order
 from services.contracts.records import Record
 from services.engine.rows import BucketRow, decode_row
+from tests.chaos.__main__ import explain
 from tests.chaos.faults import BAG
 from tests.chaos.proof import Proof, Recorded
 from tests.chaos.venue import PARTITIONS
@@ -27,17 +30,22 @@ MINUTES = 1.0
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_minute_of_faults_loses_nothing_and_does_nothing_twice(
-    kafka: KafkaServer, redis_server: RedisServer
+    kafka: KafkaServer, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The fixtures only say whether the parts can be had: the run kills servers of its own."""
+    caplog.set_level(logging.CRITICAL, "aiokafka")  # that the broker is away, we know: what failed would drown in it
     assert kafka.running
     assert redis_server.running
     world = World(SEED, MINUTES, Size())
     outcome = await world.run()
-    told = "\n".join([*outcome.found, *outcome.faults, outcome.logs])
-    assert not outcome.found, f"python -m tests.chaos --minutes {MINUTES:g} --seed {SEED}: {outcome.line()}\n{told}"
+    if outcome.found:
+        explain(outcome)
+        pytest.fail(f"{outcome.reason()} ({outcome.line()})", pytrace=False)
     happened = {name for name in BAG if outcome.figures[f"fault_{name}"]}
     assert happened == set(BAG), f"a run without some kinds of faults proves less: {outcome.line()}"
+    assert outcome.figures["taken_over_by_standby"] > 0, (
+        f"a standby that stood by only proves nothing: {outcome.line()}"
+    )
     assert outcome.figures["fills"] > 5_000, outcome.line()
     assert outcome.figures["executed"] > 0, f"a run without liquidations proves nothing: {outcome.line()}"
     check_that_planted_faults_are_found(world.recorded)
@@ -50,12 +58,15 @@ def check_that_planted_faults_are_found(recorded: Recorded) -> None:
         a_second_execution: (Proof.check_executions, "more than once"),
         an_order_above_the_position: (Proof.check_orders, ": closes "),
         a_row_of_another_bucket: (Proof.check_tables, " stored"),
-        an_order_of_nobody: (Proof.check_journal, "was decided by no session"),
+        # The second, if whoever wrote it was killed right after, and may have taken its journal with it.
+        an_order_of_nobody: (Proof.check_journal, "was decided by no session|does not follow from its evidence"),
     }
     for plant, (check, expected) in found_by.items():
         proof = Proof(plant(recorded))
         check(proof)
-        assert any(expected in text for text in proof.found), f"{plant.__name__} was not found, only {proof.found[:5]}"
+        assert any(re.search(expected, text) for text in proof.found), (
+            f"{plant.__name__} was not found, only {proof.found[:5]}"
+        )
 
 
 def a_lost_fill(recorded: Recorded) -> Recorded:

@@ -312,7 +312,7 @@ def _figures(way: Way) -> dict[str, Any]:
 async def _live(records: Sequence[Record]) -> tuple[Way, Proof]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ringfence-live-")))
-        kafka = KafkaServer({"log.message.timestamp.after.max.ms": str(LATEST_TIMESTAMP_MS)})
+        kafka = KafkaServer({"log.message.timestamp.after.max.ms": str(LATEST_TIMESTAMP_MS)}, lasting=True)
         stack.callback(kafka.close)
         kafka.start()
         redis = RedisServer()

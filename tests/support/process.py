@@ -37,7 +37,7 @@ class ServerProcess(abc.ABC):
     """Start, stop, kill, pause and restart one server. All calls block: from async code use `asyncio.to_thread`."""
 
     name: str
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0  # a broker that was killed takes some 5 s, where much else runs as many times longer
     stop_timeout_s: float = 30.0
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ class RedisServer(ServerProcess):
     """An append-only Redis. `restart` keeps data and port; with `appendfsync` "always" a kill loses nothing acked."""
 
     name = "redis"
-    start_timeout_s = 15.0
+    start_timeout_s = 30.0
     stop_timeout_s = 10.0
 
     def __init__(self, *, appendfsync: str = "always") -> None:
