@@ -92,13 +92,13 @@ def account_line(name: str, partition: int, epoch: int, row: "AccountRow") -> di
 
 
 def bucket_line(account: str, bucket: str, row: "BucketRow") -> dict[str, Any]:
-    """A bucket's row with its amounts as decimal strings."""
+    """A bucket's row as it is stored."""
     return {
         "account": account,
         "bucket": bucket,
         "status": row.status,
-        "balances": _amounts(row.balances),
-        "locked": _amounts(row.locked),
+        "balances": dict(sorted(row.balances.items())),
+        "locked": dict(sorted(row.locked.items())),
         "positions": [_position(key, *held) for key, held in sorted(row.positions.items())],
         "open_orders": [_order(order_id, order) for order_id, order in sorted(row.orders.items()) if _can_act(order)],
         "attempts": dict(sorted(row.attempts.items())),
@@ -106,23 +106,9 @@ def bucket_line(account: str, bucket: str, row: "BucketRow") -> dict[str, Any]:
     }
 
 
-def _amounts(amounts: dict[str, str]) -> dict[str, str]:
-    from services.contracts.decimals import to_text
-
-    return {asset: to_text(int(amount)) for asset, amount in sorted(amounts.items())}
-
-
 def _position(key: str, quantity: str, open_cost: str) -> dict[str, str]:
-    from services.contracts.decimals import to_text
-    from services.engine.state import COST_PLACES
-
     instrument, _, side = key.rpartition("|")
-    return {
-        "instrument": instrument,
-        "position_side": side,
-        "quantity": to_text(int(quantity)),
-        "open_cost": to_text(int(open_cost), COST_PLACES),
-    }
+    return {"instrument": instrument, "position_side": side, "quantity": quantity, "open_cost": open_cost}
 
 
 def _can_act(row: "OrderRow") -> bool:
@@ -131,16 +117,14 @@ def _can_act(row: "OrderRow") -> bool:
 
 
 def _order(order_id: str, row: "OrderRow") -> dict[str, Any]:
-    from services.contracts.decimals import to_text
-
     return {
         "order_id": order_id,
         "instrument": row.instrument,
         "position_side": row.position_side,
         "side": row.side,
-        "quantity": to_text(int(row.quantity)),
-        "filled_quantity": to_text(int(row.filled)),
-        "limit_price": to_text(int(row.limit_price)),
+        "quantity": row.quantity,
+        "filled_quantity": row.filled,
+        "limit_price": row.limit_price,
         "stage": row.stage,
         "attempt": row.attempt,
         "is_terminal": row.terminal,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Container, Iterator
 
-from services.engine.context import BucketKey, Context
-from services.engine.state import Account, Bucket
+from services.engine.context import Context
+from services.engine.state import Account, Bucket, BucketKey
 from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 
@@ -36,9 +36,9 @@ class Audit:
         for _ in range(accounts):
             name = next(self._round, None)
             if name is None:
-                self._round = iter(list(self._context.accounts))
+                self._round = iter(self._context.accounts.names())
                 break
-            account = self._context.accounts.get(name)
+            account = self._context.accounts.look(name)
             if account is not None and account.known and account.margin_mode != "portfolio":
                 buckets = [each.name for each in account.buckets.values() if self._is_overlooked(account, each)]
                 found += [(account.partition, name, bucket) for bucket in buckets]

@@ -17,6 +17,12 @@ from services.engine.worth import E18_FLOAT, E36, divides
 
 ERROR: Final = 1e-9  # relative to the magnitude; float64 sums of a few hundred terms stay below 1e-13 of it
 E54_FLOAT: Final = 1e54
+HALVINGS: Final = 6
+WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoints stay positive
+NARROWEST_SHARE: Final = 1e-7  # a smaller box would be redrawn at every tick: the bucket is hot instead
+EDGE: Final = 1e-12  # triggers are pulled inward by more than the rounding of a mark to float
+SKEW: Final = 2.0  # how many times wider one side of a box may be than the other: width moves the requirements too
+CLOSEST: Final = 0.995  # of the way to a threshold is proposed: the bounds lose a little to tiers and rounding
 Interval = tuple[float, float]
 
 

@@ -1,18 +1,20 @@
 """Folding what every worker reads: instruments, collateral, prices, controls and risk parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from services.contracts.decimals import parse
 from services.contracts.messages import Collateral, Control, Instrument, Price, RiskParameters
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
-from services.engine.context import BucketKey, Context
+from services.engine.context import Context
 from services.engine.effects import AlarmName
 from services.engine.facts import unpark
 from services.engine.instruments import asset_of, immutable_changes, spec_of
 from services.engine.market import Multiplier
+from services.engine.resting import Resting
 from services.engine.search import Search
 from services.engine.sequences import GAP, forget_gap
+from services.engine.state import BucketKey
 
 ALL, EVERYTHING = "all", "*"
 
@@ -41,10 +43,10 @@ class Broadcasts:
                 instrument=message.instrument,
             )  # fmt: skip
         if known is None:
-            for account in list(context.accounts.values()):
+            for account in list(context.accounts.awake.values()):
                 if account.parked:
                     unpark(context, account)
-        self._touch(self._search.holders(message.instrument))
+        self._touch(self._search.disturbed(message.instrument))
         self._touch_incomplete()
         return None
 
@@ -54,9 +56,11 @@ class Broadcasts:
         if message.price_instrument is not None:
             market.refresh_limits(message.price_instrument)
         settled = {name for name, spec in market.specs.items() if spec.settlement_asset == message.asset}
-        for account, bucket in self._context.all_buckets():
+        for account, bucket in self._context.awake_buckets():
             if message.asset in bucket.balances or any(key[0] in settled for key in bucket.positions):
                 self._context.touched[account.account, bucket.name] = None
+        accounts = self._context.accounts
+        self._search.redraw([n for n, each in accounts.rows(accounts.packed) if _holds(each, message.asset, settled)])
         return None
 
     def fold_price(self, tick: Price, record: Record) -> Refusal | None:
@@ -119,7 +123,7 @@ class Broadcasts:
         self._context.market.multipliers[instrument] = Multiplier(
             parse(message.multiplier), variance, message.effective_ms, place
         )
-        self._touch(self._search.holders(instrument))
+        self._touch(self._search.disturbed(instrument))
 
     def fold_control(self, control: Control, _record: Record) -> Refusal | None:
         if control.action == "clear":
@@ -147,23 +151,23 @@ class Broadcasts:
         market.halted = {name for halted, name in self._halts if halted == "instrument"}
         market.halted_accounts = {name for halted, name in self._halts if halted == "account"}
         if scope == "instrument":
-            self._touch(self._search.holders(target))
+            self._touch(self._search.disturbed(target))
             return
-        for account, bucket in self._context.all_buckets():
+        for account, bucket in self._context.awake_buckets():  # at rest nothing is to be decided, halted or not
             if scope == ALL or account.account == target:
                 self._context.touched[account.account, bucket.name] = None
 
     def _clear(self, control: Control) -> None:
         """Doubts up to the named offsets are settled (all of them where none is named)."""
         context = self._context
-        targets: list[str] = {ALL: list(context.accounts), "account": [control.target]}.get(control.scope, [])
+        targets: list[str] = {ALL: list(context.accounts.awake), "account": [control.target]}.get(control.scope, [])
         through = control.through
 
         def settled(topic: str, offset: int) -> bool:
             return through is None or offset <= through.get(topic, -1)
 
         for name in targets:
-            account = context.accounts.get(name)
+            account = context.accounts.awake.get(name)  # at rest nothing is in doubt
             if account is None:
                 continue
             context.mark_dirty(account, "")
@@ -179,6 +183,14 @@ class Broadcasts:
             self._context.touched[key] = None
 
     def _touch_incomplete(self) -> None:
-        for account, bucket in self._context.all_buckets():
+        for account, bucket in self._context.awake_buckets():
             if bucket.status == "incomplete":
                 self._context.touched[account.account, bucket.name] = None
+
+
+def _holds(account: Resting, asset: str, instruments: Container[str]) -> bool:
+    """Whether a bucket holds the asset, or a position in one of the instruments."""
+    return any(
+        asset in row.balances or any(key.rpartition("|")[0] in instruments for key in row.positions)
+        for row in account.buckets.values()
+    )

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from services.engine.context import BucketKey, Context
-from services.engine.state import Account, Bucket
+from services.engine.context import Context
+from services.engine.state import Account, Bucket, BucketKey
 from services.engine.valuation import Valuation
 from services.engine.worth import Incomplete
 
@@ -32,9 +32,9 @@ class Census:
         self._statuses[before] -= 1
         self._statuses[after] += 1
 
-    def entered(self, bucket: Bucket) -> None:
+    def entered(self, status: str) -> None:
         """A bucket was restored with the status it has."""
-        self._statuses[bucket.status] += 1
+        self._statuses[status] += 1
 
     def left(self, key: BucketKey, bucket: Bucket) -> None:
         """A bucket is forgotten."""

@@ -7,30 +7,39 @@ prices counts.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, TypeVar
 
 from services.contracts.decimals import ONE
 from services.contracts.topics import ACCOUNT_TOPICS
-from services.engine.bounds import Bounds, Interval, Sheet
-from services.engine.context import BucketKey, Context
+from services.engine.bounds import (
+    CLOSEST,
+    EDGE,
+    HALVINGS,
+    NARROWEST_SHARE,
+    SKEW,
+    WIDEST_SHARE,
+    Bounds,
+    Interval,
+    Sheet,
+)
+from services.engine.bulk_boxes import BulkBoxes
+from services.engine.context import Context
+from services.engine.resting import may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
-from services.engine.state import Account, Bucket
+from services.engine.state import Account, Bucket, BucketKey
+from services.engine.triggers import Triggers
 from services.engine.valuation import Valuation, is_liquidatable
 from services.engine.watch import EquityWatch
 from services.engine.worth import E18_FLOAT, Incomplete
 
-HALVINGS: Final = 6
-WIDEST_SHARE: Final = 0.5  # of a price: no box reaches further, so that endpoints stay positive
-NARROWEST_SHARE: Final = 1e-7  # a smaller box would be redrawn at every tick: the bucket is hot instead
-EDGE: Final = 1e-12  # triggers are pulled inward by more than the rounding of a mark to float
-SKEW: Final = 2.0  # how many times wider one side of a box may be than the other: width moves the requirements too
-CLOSEST: Final = 0.995  # of the way to a threshold is proposed: the bounds lose a little to tiers and rounding
 MOST_UNDRAWN: Final = 256
+FEW: Final = 8  # so many accounts at rest are woken for a look; more are drawn anew without waking them
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
 Entry = tuple[float, BucketKey, int]
+Box = dict[str, Interval]
 T = TypeVar("T")
 
 
@@ -38,9 +47,11 @@ class Certificates(FullScan):
     """The full scan's interface; `moved` names only buckets whose box the price has left, and hot ones."""
 
     def __init__(self, context: Context, watch: EquityWatch | None) -> None:
-        super().__init__()
-        self._context = context
+        super().__init__(context)
         self._watch = watch
+        self._bulk = BulkBoxes(context, watch)
+        self._triggers = Triggers(context.accounts.packed.versions)  # of accounts at rest
+        self._boxes: dict[BucketKey, Box] = {}  # of buckets that are awake
         self._below: dict[str, list[Entry]] = {}  # negated lower edges: the highest edge on top
         self._above: dict[str, list[Entry]] = {}
         self._hot: dict[str, dict[BucketKey, None]] = {}
@@ -66,6 +77,7 @@ class Certificates(FullScan):
             return
         self._version += 1
         self._versions[key] = self._version
+        self._boxes[key] = box
         for price_id, (low, high) in box.items():
             self._push(self._below, price_id, (-low * (1 + EDGE), key, self._version))
             self._push(self._above, price_id, (high * (1 - EDGE), key, self._version))
@@ -89,7 +101,48 @@ class Certificates(FullScan):
         price = mark / E18_FLOAT
         self._crossed(self._below.get(price_id), -price, found)
         self._crossed(self._above.get(price_id), price, found)
+        reached = self._triggers.reached(price_id, price)
+        if len(reached) > FEW:
+            self.redraw(reached.tolist())
+        elif len(reached):
+            self._context.accounts.wake(reached.tolist())
         return found
+
+    def disturbed(self, price_id: str) -> Iterable[BucketKey]:
+        self.redraw(self._triggers.holders(price_id))
+        return super().disturbed(price_id)
+
+    def holders(self, price_id: str) -> list[str]:
+        packed = self._context.accounts.packed
+        return [*super().holders(price_id), *(packed.name(number) for number in self._triggers.holders(price_id))]
+
+    def holder_count(self, price_id: str) -> int:
+        return super().holder_count(price_id) + len(self._triggers.holders(price_id))
+
+    def rest(self, account: Account) -> bool:
+        keys = [(account.account, name) for name in account.buckets]
+        boxes = [self._boxes.get(key) for key in keys if self._prices.get(key)]
+        if None in boxes or not may_rest(account, account.buckets.values()):
+            return False
+        number = self._context.accounts.rest(account)
+        if number is None:
+            return False
+        for box in boxes:
+            for price_id, (low, high) in (box or {}).items():
+                self._triggers.add(price_id, low * (1 + EDGE), high * (1 - EDGE), number)
+        for key in keys:
+            self.remove(key)
+        return True
+
+    def redraw(self, numbers: Collection[int]) -> None:
+        """New boxes where the bounds allow them at once; the others wake, to be reviewed one by one."""
+        accounts = self._context.accounts
+        for number in numbers:
+            accounts.packed.renew(number)
+        drawn = self._bulk.draw(accounts.rows(numbers))
+        for edges in drawn.edges:
+            self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)
+        accounts.wake(drawn.refused)
 
     def _crossed(self, heap: list[Entry] | None, edge: float, found: dict[BucketKey, None]) -> None:
         while heap and heap[0][0] <= edge:
@@ -112,12 +165,13 @@ class Certificates(FullScan):
     def _cool(self, key: BucketKey) -> None:
         self._undrawn.discard(key)
         self._versions.pop(key, None)
+        self._boxes.pop(key, None)
         for price_id in self._hot_prices.pop(key, ()):
             self._hot[price_id].pop(key, None)
 
     def _box(
         self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, ids: tuple[str, ...]
-    ) -> dict[str, Interval] | None:
+    ) -> Box | None:
         """The widest box found in which the bounds prove that nothing changes; None if there is none worth keeping."""
         if isinstance(valuation, Incomplete) or account.margin_mode == "portfolio":
             return None
@@ -242,7 +296,7 @@ class _Moving:
 
 def _box_of(
     marks: dict[str, float], sigmas: dict[str, float], moves: dict[str, float], sides: tuple[float, float]
-) -> dict[str, Interval] | None:
+) -> Box | None:
     """Every price `sides[0]` of its sigmas toward where it hurts, `sides[1]` the other way; None where that is too narrow to keep."""
     down, up = sides
     if min(down, up) * max(sigmas.values()) < NARROWEST_SHARE:

@@ -5,29 +5,28 @@ from collections.abc import Iterator
 
 from services.contracts.messages import AccountStatement
 from services.contracts.records import Record
+from services.engine.accounts import Accounts
 from services.engine.crossings import Crossings
 from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect
 from services.engine.gap import GapGuard
 from services.engine.lifecycle import Ladders
 from services.engine.market import Market
 from services.engine.settings import Settings
-from services.engine.state import Account, Bucket
+from services.engine.state import Account, Bucket, BucketKey
 from services.engine.timers import Timers
 from services.engine.totals import Totals
 
-BucketKey = tuple[str, str]
 TIMER_CAUSE = "timer"
 
 
 class Context:
     """Mutable state of one engine. `touched` collects the buckets that the event at hand may have changed."""
 
-    def __init__(self, settings: Settings, *, gates_open: bool) -> None:
+    def __init__(self, settings: Settings, *, gates_open: bool, most_awake: int) -> None:
         self.settings = settings
         self.market = Market(settings)
         self.gap = GapGuard(self.market, settings)
         self.ladders = Ladders(settings)
-        self.accounts: dict[str, Account] = {}
         self.totals = Totals()
         self.crossings = Crossings(settings.transfer_window)
         self.timers = Timers()
@@ -40,6 +39,7 @@ class Context:
         self.dead_letters: list[DeadLetter] = []
         self.effects: list[Effect] = []
         self.touched: dict[BucketKey, None] = {}
+        self.accounts = Accounts(self.touched, most_awake)
         self.records: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.unanswered: dict[tuple[str, str, str], None] = {}  # orders that are due to be sent again
@@ -71,7 +71,7 @@ class Context:
         self.dirty.setdefault(account.partition, set()).add(f"{account.account}|{bucket}")
 
     def alarm(self, name: AlarmName, detail: str, *, account: str = "", bucket: str = "", instrument: str = "") -> None:
-        known = self.accounts.get(account)
+        known = self.accounts.awake.get(account)
         self.effects.append(
             Alarm(
                 cause=self.cause, name=name, account=account, bucket=bucket, instrument=instrument, detail=detail,
@@ -80,11 +80,24 @@ class Context:
         )  # fmt: skip
 
     def find(self, key: BucketKey) -> tuple[Account, Bucket] | None:
+        """An account and its bucket, awake from now on."""
         account = self.accounts.get(key[0])
         bucket = None if account is None else account.buckets.get(key[1])
         return None if account is None or bucket is None else (account, bucket)
 
+    def look(self, key: BucketKey) -> tuple[Account, Bucket] | None:
+        """As `find`, for reading only."""
+        account = self.accounts.look(key[0])
+        bucket = None if account is None else account.buckets.get(key[1])
+        return None if account is None or bucket is None else (account, bucket)
+
+    def awake_buckets(self) -> Iterator[tuple[Account, Bucket]]:
+        for account in list(self.accounts.awake.values()):
+            for bucket in account.buckets.values():
+                yield account, bucket
+
     def all_buckets(self) -> Iterator[tuple[Account, Bucket]]:
-        for account in self.accounts.values():
+        """For reading only."""
+        for account in self.accounts.everyone():
             for bucket in account.buckets.values():
                 yield account, bucket

@@ -1,7 +1,7 @@
 """The engine: records and timers in, effects out (engine.md). One instance holds the accounts of any number of partitions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final, Literal
 
@@ -21,7 +21,7 @@ from services.engine.basis import Bases
 from services.engine.broadcasts import Broadcasts
 from services.engine.census import Census
 from services.engine.certificates import Certificates
-from services.engine.context import TIMER_CAUSE, BucketKey, Context
+from services.engine.context import TIMER_CAUSE, Context
 from services.engine.decisions import Decider
 from services.engine.distance import distance_to_liquidation
 from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
@@ -29,21 +29,13 @@ from services.engine.lifecycle import DISTRESSED
 from services.engine.names import names_in
 from services.engine.notice import ComingRise, Notices
 from services.engine.portfolio.preset import Preset
-from services.engine.rows import (
-    AccountRow,
-    bucket_field,
-    decode_row,
-    encode_account,
-    encode_bucket,
-    restore_account,
-    restore_bucket,
-    state_hash,
-)
+from services.engine.rows import bucket_field, state_hash
 from services.engine.search import FullScan, Search
 from services.engine.sequences import alarm_gap
 from services.engine.settings import Settings
-from services.engine.state import Account, Bucket
-from services.engine.statements import compare_statements, forget_read, note_read
+from services.engine.shards import Shards
+from services.engine.state import Account, Bucket, BucketKey
+from services.engine.statements import compare_statements
 from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.views import view_of
@@ -51,6 +43,7 @@ from services.engine.watch import EquityWatch
 from services.engine.withheld import Place, notional_of, take_back
 from services.engine.worth import E36, Incomplete
 
+MOST_AWAKE: Final = 20_000
 STATES_TOPIC: Final = "account-states"
 STATUS_ALARMS: Final = {"dirty": AlarmName.BUCKET_DIRTY, "incomplete": AlarmName.BUCKET_INCOMPLETE}
 DOUBTFUL_TOPICS: Final = frozenset({"fills", "transfers", "order-events"})
@@ -62,11 +55,15 @@ class Engine:
     def __init__(
         self, settings: Settings, presets: Mapping[str, Preset] | None = None, *,
         search: Literal["certificates", "full_scan"] = "certificates", gates_open: bool = True, observe: bool = False,
+        most_awake: int = MOST_AWAKE,
     ) -> None:  # fmt: skip
-        self._context = Context(settings, gates_open=gates_open)
+        """`most_awake`: accounts above that rest as rows where nothing is under way; no effect depends on it."""
+        self._context = Context(settings, gates_open=gates_open, most_awake=most_awake)
         self._valuer = Valuer(self._context.market, presets or {})
         self._watch = EquityWatch() if observe else None
-        self._search: Search = FullScan() if search == "full_scan" else Certificates(self._context, self._watch)
+        self._search: Search = (
+            FullScan(self._context) if search == "full_scan" else Certificates(self._context, self._watch)
+        )
         self._broadcasts = Broadcasts(self._context, self._search)
         self._decider = Decider(self._context, self._valuer)
         self._notices = Notices(self._context, self._valuer, self._decider.judge, self._search)
@@ -74,6 +71,9 @@ class Engine:
         self.basis = Bases(self._context, self._valuer).of
         self.overlooked = Audit(self._context, self._valuer, self._under, self._decider.judge.breaches).overlooked
         self.census = Census()
+        shards = Shards(self._context, self._search, self.census, self._under)
+        self.restore, self.drop = shards.restore, shards.drop
+        self.take_dirty, self.dirty_count = shards.take_dirty, shards.dirty_count
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {
             "instruments": self._broadcasts.fold_instrument,
             "collateral": self._broadcasts.fold_collateral,
@@ -131,9 +131,9 @@ class Engine:
         self._begin(Cause(TIMER_CAUSE, 0, self._context.time_ms))
         self._context.gates[partition] = True
         for key in self._under:
-            if self._context.accounts[key[0]].partition == partition:
+            if self._context.accounts.awake[key[0]].partition == partition:
                 self._context.touched[key] = None
-        for account in self._context.accounts.values():
+        for account in self._context.accounts.awake.values():
             if account.partition != partition:
                 continue
             if not account.known:
@@ -145,68 +145,9 @@ class Engine:
         """Fold and watch the partition, but emit no order for it."""
         self._context.gates[partition] = False
 
-    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take over a partition's stored rows, before any record of it is applied."""
-        restored: dict[str, Account] = {}
-        for field, raw in rows:
-            name, _, bucket_name = field.partition("|")
-            account = self._context.accounts.setdefault(name, Account(name, partition))
-            if name not in restored:
-                self._context.totals.leave(account)
-                restored[name] = account
-            row = decode_row(raw)
-            if isinstance(row, AccountRow):
-                restore_account(account, row)
-            else:
-                account.buckets[bucket_name] = restore_bucket(bucket_name, row)
-                self.census.entered(account.buckets[bucket_name])
-        for account in restored.values():
-            self._context.totals.enter(account)
-            note_read(self._context, account)
-        self._rearm(partition)
-
-    def _rearm(self, partition: int) -> None:
-        """Timers are not stored: what the restored rows wait for is put on the heap again, and everything is reviewed."""
-        context = self._context
-        for account in context.accounts.values():
-            if account.partition != partition:
-                continue
-            if not account.known:
-                context.timers.at(
-                    account.first_seen_ms + context.settings.provisional_account_ms, "account", account.account
-                )
-            if account.sequence_gap_since_ms is not None:
-                context.timers.at(
-                    account.sequence_gap_since_ms + context.settings.account_gap_ms, "gap", account.account
-                )
-            for bucket in account.buckets.values():
-                context.touched[account.account, bucket.name] = None
-                for order in bucket.orders.values():
-                    subject = (account.account, bucket.name, order.order_id)
-                    context.timers.at(orders.answer_due_ms(context, order), "order", *subject)
-                    if order.terminal:
-                        context.timers.at(account.time_ms + context.settings.account_gap_ms, "reserve", *subject)
-
-    def drop(self, partition: int) -> None:
-        """The partition was revoked: forget its accounts."""
-        context = self._context
-        for account in [each for each in context.accounts.values() if each.partition == partition]:
-            for bucket in account.buckets.values():
-                key = (account.account, bucket.name)
-                self._search.remove(key)
-                self.census.left(key, bucket)
-                self._under.pop(key, None)
-                context.touched.pop(key, None)
-            context.totals.leave(account)
-            del context.accounts[account.account]
-        forget_read(context, partition)
-        context.dirty.pop(partition, None)
-        context.epochs.pop(partition, None)
-        context.gates.pop(partition, None)
-
     def forget_unconfirmed(self, partition: int) -> None:
         """A producer failed: orders that were never read back are unknown, and are decided again from the level."""
-        for account, bucket in self._context.all_buckets():
+        for account, bucket in self._context.awake_buckets():
             if account.partition != partition:
                 continue
             for order in [each for each in bucket.orders.values() if not each.confirmed]:
@@ -229,21 +170,6 @@ class Engine:
         """What an order closes, e18 of the account's valuation asset."""
         return notional_of(self._context, order)
 
-    def take_dirty(self, partition: int) -> dict[str, bytes | None]:
-        """Rows that changed since the last call: field -> row, None where the row is to be deleted."""
-        rows: dict[str, bytes | None] = {}
-        for field in sorted(self._context.dirty.pop(partition, ())):
-            name, _, bucket_name = field.partition("|")
-            account = self._context.accounts[name]
-            if not bucket_name:
-                rows[field] = encode_account(account)
-            elif bucket_name in account.buckets:
-                rows[bucket_field(name, bucket_name)] = encode_bucket(account.buckets[bucket_name])
-        return rows
-
-    def dirty_count(self, partition: int) -> int:
-        return len(self._context.dirty.get(partition, ()))
-
     # -- views -----------------------------------------------------------------------------------------------------
 
     def buckets(self) -> Iterator[BucketView]:
@@ -255,12 +181,12 @@ class Engine:
 
     def view(self, account: str, bucket: str) -> BucketView | None:
         """One bucket at the last marks; None where there is no such bucket."""
-        context, found = self._context, self._context.find((account, bucket))
+        context, found = self._context, self._context.look((account, bucket))
         return None if found is None else view_of(*found, self._valuer, context.ladders, context.now_of(found[0]))
 
     def equity(self, account: str, bucket: str) -> int | None:
         """A bucket's equity at the last marks, e18; None where it cannot be known."""
-        found = self._context.find((account, bucket))
+        found = self._context.look((account, bucket))
         valuation = None if found is None else self._valuer.value_bucket(*found, self._context.now_of(found[0]))
         return valuation.equity_e18() if isinstance(valuation, Valuation) else None
 
@@ -275,7 +201,7 @@ class Engine:
             yield account.account, bucket.name
 
     def state_hash(self) -> str:
-        return state_hash(self._context.accounts.values())
+        return state_hash(self._context.accounts.everyone())
 
     def halts(self) -> dict[str, int]:
         """How many halts of an operator are in force, by their scope."""
@@ -315,8 +241,8 @@ class Engine:
         return self._context.epochs.get(partition)
 
     def survey(self) -> Iterator[tuple[str, str, str]]:
-        """Account, bucket and status of every bucket, from a copy: records may be applied while it is walked through."""
-        for account in list(self._context.accounts.values()):
+        """Account, bucket and status of every bucket that may be in trouble; records may be applied while it is walked through."""
+        for account in self._context.accounts.uneasy():
             for bucket in list(account.buckets.values()):
                 yield account.account, bucket.name, bucket.status
 
@@ -336,7 +262,7 @@ class Engine:
         market, search = self._context.market, self._search
         return {
             price_id: MarkInUse(ts_ms=state.ts_ms, grade=market.grade(price_id, now_ms), buckets=count)
-            for price_id, state in market.book if (count := len(search.holders(price_id)))
+            for price_id, state in market.book if (count := search.holder_count(price_id))
         }  # fmt: skip
 
     # -- folding ---------------------------------------------------------------------------------------------------
@@ -436,7 +362,7 @@ class Engine:
         elif kind == "control":
             self._broadcasts.halt_due(subject[0], subject[1])
         elif kind in ("account", "gap"):
-            account = context.accounts.get(subject[0])
+            account = context.accounts.awake.get(subject[0])  # one at rest is known, and misses nothing
             if account is not None:
                 (facts.become_provisional if kind == "account" else alarm_gap)(context, account)
         else:
@@ -458,10 +384,13 @@ class Engine:
     def _finish(self) -> list[Effect]:
         """Send unanswered orders again; value every touched bucket; decide worst first; then tell changes of status."""
         context = self._context
+        self._search.draw()
         if not context.touched and not context.unanswered:
             context.stepped.clear()
             return [*context.dead_letters, *context.effects]  # most ticks: no box was left
         self._resend()
+        for name, _ in list(context.touched):
+            context.accounts.get(name)  # who wakes is reviewed whole
         acute: list[tuple[Account, Bucket, Valuation | Incomplete]] = []
         for key in sorted(context.touched):
             found = context.find(key)
@@ -476,6 +405,8 @@ class Engine:
             self._decider.decide(account, bucket, valuation)
         for account, bucket, outcome in acute:
             self._settle(account, bucket, outcome)
+        for account in context.accounts.tired():
+            self._search.rest(account)
         return [*context.dead_letters, *context.effects]
 
     def _resend(self) -> None:

@@ -23,10 +23,11 @@ Seen = Literal["new", "same", "conflict"]
 
 def account_of(context: Context, name: str, record: Record, sequence: int | None = None) -> Account:
     """The account of a record that was just read, made provisional if nobody described it yet; notes place, time, sequence."""
-    account = context.accounts.get(name)
+    account = context.accounts.used(name)
     if account is None:
         seen_ms = max(context.time_ms, record.timestamp_ms)
-        account = context.accounts[name] = Account(name, record.partition, first_seen_ms=seen_ms)
+        account = Account(name, record.partition, first_seen_ms=seen_ms)
+        context.accounts.add(account)
         context.timers.at(seen_ms + context.settings.provisional_account_ms, "account", name)
     account.time_ms = max(account.time_ms, record.timestamp_ms)
     account.seen[record.topic] = (record.partition, record.offset)
@@ -186,7 +187,7 @@ def _check_locks(context: Context, account: Account, bucket: Bucket, transfer: T
 
 def _check_classes(context: Context, account: Account, bucket: Bucket, transfer: Transfer) -> None:
     """Client and house funds never mix, whoever's account it was; the ledger still follows what the venue did."""
-    other = context.accounts.get(context.crossings.counterpart(transfer) or "")
+    other = context.accounts.look(context.crossings.counterpart(transfer) or "")
     if other is None or not (other.known and account.known) or other.segregation == account.segregation:
         return
     context.alarm(

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from services.contracts.decimals import parse
 from services.contracts.messages import RiskParameters
-from services.engine.context import BucketKey, Context
+from services.engine.context import Context
 from services.engine.doubts import Judge
 from services.engine.market import Multiplier
 from services.engine.search import Search
@@ -21,7 +21,7 @@ from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.worth import E36
 
-SLICE: Final = 64  # buckets that are valued at once: some milliseconds
+SLICE: Final = 64  # accounts that are valued at once: some milliseconds
 
 
 class ComingRise(Struct):
@@ -31,7 +31,7 @@ class ComingRise(Struct):
     effective_ms: int
     before: int
     after: int
-    waiting: list[BucketKey]
+    waiting: list[str]  # accounts
     notional: int = 0
     buckets: int = 0
 
@@ -67,7 +67,7 @@ class Notices:
         ]
         before, after = max([self._context.market.multiplier(message.instrument), *earlier]), parse(message.multiplier)
         if after > before:
-            waiting = list(self._search.holders(message.instrument))
+            waiting = self._search.holders(message.instrument)
             self._rises.append(ComingRise(message.instrument, message.effective_ms, before, after, waiting))
             self.look()
 
@@ -77,10 +77,11 @@ class Notices:
             if rise.waiting:
                 chosen = rise.waiting[-SLICE:]
                 del rise.waiting[-SLICE:]
-                for key in chosen:
-                    found = self._context.find(key)
-                    if found is not None:
-                        self._note(rise, *found)
+                for name in chosen:
+                    account = self._context.accounts.look(name)
+                    for bucket in [] if account is None else account.buckets.values():
+                        if account is not None and any(key[0] == rise.instrument for key in bucket.positions):
+                            self._note(rise, account, bucket)
                 return
 
     def _note(self, rise: ComingRise, account: Account, bucket: Bucket) -> None:

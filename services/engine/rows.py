@@ -6,17 +6,18 @@ from typing import Any, Final
 
 import msgspec
 
+from services.contracts.decimals import parse, to_text
 from services.contracts.messages import Fill, Order
-from services.engine.state import Account, Bucket, Doubt, OpenOrder, Position
+from services.engine.state import COST_PLACES, Account, Bucket, Doubt, OpenOrder, Position
 
-VERSION: Final = 1
+VERSION: Final = 2
 ACCOUNT_SUFFIX: Final = "|"
 
 Amounts = dict[str, str]
 
 
-class OrderRow(msgspec.Struct, frozen=True):
-    """An issued order; amounts as decimal text of e18 integers."""
+class OrderRow(msgspec.Struct, frozen=True, array_like=True):
+    """An issued order; amounts as decimal text."""
 
     instrument: str
     position_side: str
@@ -35,8 +36,8 @@ class OrderRow(msgspec.Struct, frozen=True):
     content: Order | None
 
 
-class DoubtRow(msgspec.Struct, frozen=True):
-    """A doubt; the amounts of its other reading as decimal text of e18 integers."""
+class DoubtRow(msgspec.Struct, frozen=True, array_like=True):
+    """A doubt; the amounts of its other reading as decimal text."""
 
     name: str
     topic: str
@@ -44,8 +45,8 @@ class DoubtRow(msgspec.Struct, frozen=True):
     alternative: tuple[tuple[str, str, str], ...] | None
 
 
-class BucketRow(msgspec.Struct, frozen=True, tag=True):
-    """One bucket; positions "INSTRUMENT|side" -> [quantity e18, open cost 1e-54]."""
+class BucketRow(msgspec.Struct, frozen=True, array_like=True, tag="b"):
+    """One bucket; amounts as decimal text, positions "INSTRUMENT|side" -> [quantity, open cost]."""
 
     version: int
     balances: Amounts
@@ -59,7 +60,7 @@ class BucketRow(msgspec.Struct, frozen=True, tag=True):
     defaulted: bool
 
 
-class AccountRow(msgspec.Struct, frozen=True, tag=True):
+class AccountRow(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     """What is kept of an account beside its buckets."""
 
     version: int
@@ -88,26 +89,30 @@ def bucket_field(account: str, bucket: str) -> str:
     return f"{account}|{bucket}"
 
 
-def encode_bucket(bucket: Bucket) -> bytes:
+def bucket_row(bucket: Bucket) -> BucketRow:
     """The bucket's row. What only we know of, an order not yet read back from the topic, is left out."""
     orders = {order_id: _order_row(order) for order_id, order in bucket.orders.items() if order.is_recorded}
-    return _encoder.encode(
-        BucketRow(
-            VERSION, _texts(bucket.balances), _texts(bucket.locked), _positions(bucket), bucket.status, bucket.attempts,
-            orders, {key: _doubt_row(doubt) for key, doubt in bucket.doubts.items()}, bucket.tries, bucket.defaulted,
-        )
+    return BucketRow(
+        VERSION, _texts(bucket.balances), _texts(bucket.locked), _position_texts(bucket), bucket.status, bucket.attempts,
+        orders, {key: _doubt_row(doubt) for key, doubt in bucket.doubts.items()}, bucket.tries, bucket.defaulted,
     )  # fmt: skip
+
+
+def account_row(account: Account) -> AccountRow:
+    return AccountRow(
+        VERSION, account.known, account.provisional, account.client, account.segregation, account.margin_mode, account.margin_preset,
+        account.valuation_asset, account.first_seen_ms, account.recent, account.parked,
+        account.sequences, account.sequence_gap_since_ms, account.time_ms,
+        account.touched_ms, account.seen,
+    )  # fmt: skip
+
+
+def encode_bucket(bucket: Bucket) -> bytes:
+    return _encoder.encode(bucket_row(bucket))
 
 
 def encode_account(account: Account) -> bytes:
-    return _encoder.encode(
-        AccountRow(
-            VERSION, account.known, account.provisional, account.client, account.segregation, account.margin_mode, account.margin_preset,
-            account.valuation_asset, account.first_seen_ms, account.recent, account.parked,
-            account.sequences, account.sequence_gap_since_ms, account.time_ms,
-            account.touched_ms, account.seen,
-        )
-    )  # fmt: skip
+    return _encoder.encode(account_row(account))
 
 
 def decode_row(raw: bytes) -> BucketRow | AccountRow:
@@ -128,7 +133,7 @@ def restore_bucket(name: str, row: BucketRow) -> Bucket:
     positions = {}
     for key, (quantity, cost) in row.positions.items():
         instrument, _, side = key.rpartition("|")
-        positions[(instrument, side)] = Position(int(quantity), int(cost))
+        positions[(instrument, side)] = Position(parse(quantity), parse_cost(cost))
     return Bucket(
         name, _numbers(row.balances), _numbers(row.locked), positions, row.status, dict(row.attempts),
         {order_id: _order(order_id, order) for order_id, order in row.orders.items()},
@@ -150,13 +155,16 @@ def canonical_line(account: str, bucket: Bucket) -> bytes:
     fields: dict[str, Any] = {
         "account": account,
         "attempts": bucket.attempts,
-        "balances": _texts(bucket.balances),
+        "balances": _integers(bucket.balances),
         "bucket": bucket.name,
-        "locked": _texts(bucket.locked),
+        "locked": _integers(bucket.locked),
         "open_orders": {
             order_id: _canonical_order(order) for order_id, order in bucket.orders.items() if order.is_open
         },
-        "positions": {key: {"open_cost": cost, "quantity": held} for key, (held, cost) in _positions(bucket).items()},
+        "positions": {
+            f"{key[0]}|{key[1]}": {"open_cost": str(held.open_cost), "quantity": str(held.quantity)}
+            for key, held in bucket.positions.items()
+        },
         "status": bucket.status,
     }
     return msgspec.json.encode(fields, order="sorted") + b"\n"
@@ -177,41 +185,55 @@ def _canonical_order(order: OpenOrder) -> dict[str, Any]:
     }
 
 
-def _positions(bucket: Bucket) -> dict[str, tuple[str, str]]:
-    return {f"{key[0]}|{key[1]}": (str(held.quantity), str(held.open_cost)) for key, held in bucket.positions.items()}
+def parse_cost(text: str) -> int:
+    """The 1e-54 integer of an open cost's decimal text."""
+    whole, _, fraction = text.partition(".")
+    unit: int = 10 ** (COST_PLACES - len(fraction))
+    return int(whole + fraction) * unit
+
+
+def _position_texts(bucket: Bucket) -> dict[str, tuple[str, str]]:
+    return {
+        f"{key[0]}|{key[1]}": (to_text(held.quantity), to_text(held.open_cost, COST_PLACES))
+        for key, held in bucket.positions.items()
+    }
 
 
 def _order_row(order: OpenOrder) -> OrderRow:
     return OrderRow(
-        order.instrument, order.position_side, order.side, str(order.quantity), str(order.limit_price), str(order.filled),
-        str(order.reported), order.terminal, order.attempt, order.stage, order.issued_ms, order.valid_until_ms,
+        order.instrument, order.position_side, order.side, to_text(order.quantity), to_text(order.limit_price), to_text(order.filled),
+        to_text(order.reported), order.terminal, order.attempt, order.stage, order.issued_ms, order.valid_until_ms,
         order.resends, order.confirmed, order.content,
     )  # fmt: skip
 
 
 def _order(order_id: str, row: OrderRow) -> OpenOrder:
     return OpenOrder(
-        order_id, row.instrument, row.position_side, row.side, int(row.quantity), int(row.limit_price), row.stage,
-        row.attempt, row.issued_ms, row.valid_until_ms, int(row.filled), int(row.reported), row.terminal,
+        order_id, row.instrument, row.position_side, row.side, parse(row.quantity), parse(row.limit_price), row.stage,
+        row.attempt, row.issued_ms, row.valid_until_ms, parse(row.filled), parse(row.reported), row.terminal,
         confirmed=row.confirmed, resends=row.resends, content=row.content,
     )  # fmt: skip
 
 
 def _doubt_row(doubt: Doubt) -> DoubtRow:
     other = doubt.alternative
-    texts = None if other is None else tuple((kind, subject, str(amount)) for kind, subject, amount in other)
+    texts = None if other is None else tuple((kind, subject, to_text(amount)) for kind, subject, amount in other)
     return DoubtRow(doubt.name, doubt.topic, doubt.offset, texts)
 
 
 def _doubt(row: DoubtRow) -> Doubt:
     other = row.alternative
-    amounts = None if other is None else tuple((kind, subject, int(amount)) for kind, subject, amount in other)
+    amounts = None if other is None else tuple((kind, subject, parse(amount)) for kind, subject, amount in other)
     return Doubt(row.name, row.topic, row.offset, amounts)
 
 
 def _texts(amounts: dict[str, int]) -> Amounts:
-    return {name: str(amount) for name, amount in amounts.items()}
+    return {name: to_text(amount) for name, amount in amounts.items()}
 
 
 def _numbers(amounts: Amounts) -> dict[str, int]:
-    return {name: int(text) for name, text in amounts.items()}
+    return {name: parse(text) for name, text in amounts.items()}
+
+
+def _integers(amounts: dict[str, int]) -> Amounts:
+    return {name: str(amount) for name, amount in amounts.items()}

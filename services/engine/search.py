@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from services.engine.context import BucketKey
-from services.engine.state import Account, Bucket
+from services.engine.context import Context
+from services.engine.state import Account, Bucket, BucketKey
 from services.engine.valuation import Valuation
 from services.engine.worth import Incomplete
 
@@ -21,14 +21,34 @@ class Search(Protocol):
     def moved(self, price_id: str) -> Iterable[BucketKey]:
         """Buckets whose status or decision the new state of `price_id` may change; others it provably cannot."""
 
-    def holders(self, price_id: str) -> Collection[BucketKey]:
-        """All buckets that depend on `price_id`."""
+    def disturbed(self, price_id: str) -> Iterable[BucketKey]:
+        """Buckets that a change of what is known of `price_id`, other than its price, may concern."""
+
+    def holders(self, price_id: str) -> list[str]:
+        """The accounts with a bucket that depends on `price_id`."""
+
+    def holder_count(self, price_id: str) -> int:
+        """About how many buckets depend on `price_id`."""
+
+    def rest(self, account: Account) -> bool:
+        """Put the account to rest, if what is known of its buckets allows that."""
+
+    def enter(self, numbers: Collection[int]) -> None:
+        """Accounts that were restored at rest, by their numbers: what is to be reviewed of them is when `draw` is called."""
+
+    def draw(self) -> None:
+        """See `enter`."""
+
+    def redraw(self, numbers: Collection[int]) -> None:
+        """Accounts at rest, by their numbers, of which anything may have changed: those that it concerns wake."""
 
 
 class FullScan:
     """Every bucket that depends on a price, at every move of it: slow, obvious, and the oracle of the index."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._entered: list[int] = []
         self._holders: dict[str, dict[BucketKey, None]] = {}
         self._prices: dict[BucketKey, frozenset[str]] = {}
 
@@ -54,7 +74,28 @@ class FullScan:
             self._holders[price_id].pop(key, None)
 
     def moved(self, price_id: str) -> Iterable[BucketKey]:
-        return self.holders(price_id)
-
-    def holders(self, price_id: str) -> Collection[BucketKey]:
         return self._holders.get(price_id, ())
+
+    def disturbed(self, price_id: str) -> Iterable[BucketKey]:
+        return self._holders.get(price_id, ())
+
+    def holders(self, price_id: str) -> list[str]:
+        return list({account: None for account, _ in self._holders.get(price_id, ())})
+
+    def holder_count(self, price_id: str) -> int:
+        return len(self._holders.get(price_id, ()))
+
+    def rest(self, account: Account) -> bool:  # noqa: ARG002 - who looks at every bucket at every tick has them all awake
+        return False
+
+    def enter(self, numbers: Collection[int]) -> None:
+        self._entered.extend(numbers)
+
+    def draw(self) -> None:
+        if self._entered:
+            packed = self._context.accounts.packed
+            self.redraw([number for number in self._entered if packed.holds(number)])  # a record may have woken it already
+            self._entered.clear()
+
+    def redraw(self, numbers: Collection[int]) -> None:
+        self._context.accounts.wake(numbers)

@@ -5,6 +5,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 COST_PLACES: Final = 54
+BucketKey = tuple[str, str]  # account, bucket
 PositionKey = tuple[str, str]  # instrument, position side ("net", "long", "short")
 
 

@@ -1,5 +1,7 @@
 """Account statements of the venue against the ledger, at the offsets that they name."""
 
+from collections.abc import Mapping
+
 from services.contracts.decimals import parse, to_text
 from services.contracts.messages import AccountStatement
 from services.engine.context import Context
@@ -29,10 +31,10 @@ def compare_statements(context: Context) -> None:
     context.statements = waiting
 
 
-def note_read(context: Context, account: Account) -> None:
-    """The account was restored: what it saw was read, though not by this process. A quiet topic may say nothing for long."""
-    for topic, (_, offset) in account.seen.items():
-        place = topic, account.partition
+def note_read(context: Context, partition: int, seen: Mapping[str, tuple[int, int]]) -> None:
+    """An account was restored: what it saw was read, though not by this process. A quiet topic may say nothing for long."""
+    for topic, (_, offset) in seen.items():
+        place = topic, partition
         context.read[place] = max(offset, context.read.get(place, -1))
 
 

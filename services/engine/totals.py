@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+from services.contracts.decimals import parse
+from services.engine.resting import Resting
+from services.engine.rows import AccountRow
 from services.engine.state import Account
 
 
@@ -11,7 +14,7 @@ class Totals:
     def __init__(self) -> None:
         self._amounts: dict[tuple[str, str], int] = {}
 
-    def add(self, account: Account, changes: Iterable[tuple[str, int]]) -> None:
+    def add(self, account: Account | AccountRow, changes: Iterable[tuple[str, int]]) -> None:
         """Balances of the account changed by these amounts."""
         for asset, amount in changes:
             key = (account.segregation, asset)
@@ -24,6 +27,11 @@ class Totals:
     def enter(self, account: Account) -> None:
         """Everything that the account holds counts from now on, in its present class."""
         self.add(account, ((a, amount) for bucket in account.buckets.values() for a, amount in bucket.balances.items()))
+
+    def enter_resting(self, resting: Resting) -> None:
+        """As `enter`, of an account at rest."""
+        rows = resting.buckets.values()
+        self.add(resting.account, ((a, parse(text)) for row in rows for a, text in row.balances.items()))
 
     def leave(self, account: Account) -> None:
         """Nothing of the account counts any more: it is forgotten, or about to change its class."""

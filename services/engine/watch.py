@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from services.contracts.decimals import to_text
-from services.engine.context import BucketKey
+from services.engine.state import BucketKey
 
 
 class EquityWatch:

@@ -33,7 +33,7 @@ def notional_of(context: Context, order: Order) -> int:
 
     A settlement asset without a price counts at par: a cap is no ledger.
     """
-    spec, account = context.market.specs[order.instrument], context.accounts[order.account]
+    spec, account = context.market.specs[order.instrument], context.accounts.awake[order.account]
     quantity, mark = (
         Fraction(parse(order.quantity) * spec.contract_size, 10**36),
         Fraction(parse(order.mark_price), 10**18),

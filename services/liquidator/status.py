@@ -29,8 +29,8 @@ from services.contracts.status import (
     WorkerStatus,
 )
 from services.contracts.views import BucketView
-from services.engine.context import BucketKey
 from services.engine.engine import Engine
+from services.engine.state import BucketKey
 from services.liquidator.config import Config
 from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Outbox

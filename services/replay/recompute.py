@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.contracts.codec import decode, encode
+from services.contracts.decimals import to_text
 from services.contracts.journal import known_claim
 from services.contracts.messages import Order
 from services.contracts.records import Record
@@ -135,7 +136,7 @@ def _order_row(order: Order, known: OrderRow | None) -> OrderRow:
     made = open_order_of(order)
     filled, reported, terminal = ("0", "0", False) if known is None else (known.filled, known.reported, known.terminal)
     return OrderRow(
-        made.instrument, made.position_side, made.side, str(made.quantity), str(made.limit_price), filled, reported,
+        made.instrument, made.position_side, made.side, to_text(made.quantity), to_text(made.limit_price), filled, reported,
         terminal=terminal, attempt=made.attempt, stage=made.stage, issued_ms=made.issued_ms,
         valid_until_ms=made.valid_until_ms, resends=0, confirmed=False, content=order,
     )  # fmt: skip

@@ -167,8 +167,8 @@ def check_rows(fold: Fold, rows: Mapping[bytes, bytes], skip: frozenset[bytes] =
     balances: dict[Key, int] = {}
     positions: dict[Key, int] = {}
     for place, row in found.items():
-        balances |= {(*place, asset): int(text) for asset, text in row.balances.items()}
-        positions |= {(*place, key.rpartition("|")[0]): int(held[0]) for key, held in row.positions.items()}
+        balances |= {(*place, asset): parse(text) for asset, text in row.balances.items()}
+        positions |= {(*place, key.rpartition("|")[0]): parse(held[0]) for key, held in row.positions.items()}
         _check_orders(fold, place, row)
     skipped = {tuple(name.decode().split("|")) for name in skip}
     _check_same("balance", fold.balances, balances, skipped, fold.at)

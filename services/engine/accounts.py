@@ -1,0 +1,135 @@
+"""All accounts by name: those in use as objects, the others at rest as rows.
+
+Nothing that is decided depends on which is which. An account wakes when a record, a price or a timer concerns it, and rests again,
+longest unused first, when more are awake than `most_awake`, if nothing about it is under way.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from services.engine.packed import LONGEST, Packed
+from services.engine.resting import Resting, decode_resting, encode_resting, resting_of, woken
+from services.engine.state import Account, BucketKey
+
+TRIED: Final = 4  # accounts looked at after an event, whether they may rest
+CALM: Final = frozenset({"healthy", "closed"})
+ROOM: Final = 128  # bytes of an entry beside its rows, at most
+
+
+class Accounts:
+    """`touched` collects the buckets of accounts that woke: no box is kept for them any more, so they must be reviewed."""
+
+    def __init__(self, touched: dict[BucketKey, None], most_awake: int) -> None:
+        self._touched = touched
+        self._most_awake = most_awake
+        self.awake: dict[str, Account] = {}  # longest unused first
+        self.packed = Packed()
+        self._troubled: set[int] = set()  # at rest, with a bucket that is not calm
+
+    def __len__(self) -> int:
+        return len(self.awake) + len(self.packed)
+
+    # -- finding -------------------------------------------------------------------------------------------------------
+
+    def get(self, name: str) -> Account | None:
+        """The account, awake from now on."""
+        found = self.awake.get(name)
+        if found is None and len(self.packed):
+            number = self.packed.find(name)
+            return None if number is None else self._wake(number)
+        return found
+
+    def used(self, name: str) -> Account | None:
+        """As `get`, of one that is likely to be used again soon."""
+        found = self.awake.pop(name, None)
+        if found is None:
+            return self.get(name)
+        self.awake[name] = found
+        return found
+
+    def look(self, name: str) -> Account | None:
+        """The account for reading: one at rest stays there, and what is done to the copy is lost."""
+        found = self.awake.get(name)
+        if found is None and len(self.packed):
+            number = self.packed.find(name)
+            return None if number is None else woken(name, self.packed.body(number))
+        return found
+
+    def everyone(self) -> Iterator[Account]:
+        """All of them for reading, as `look`."""
+        yield from list(self.awake.values())
+        for number in self.packed:
+            yield woken(self.packed.name(number), self.packed.body(number))
+
+    def uneasy(self) -> Iterator[Account]:
+        """For reading: those awake, and those at rest with a bucket that is neither healthy nor closed."""
+        yield from list(self.awake.values())
+        for number in list(self._troubled):
+            if number in self._troubled:
+                yield woken(self.packed.name(number), self.packed.body(number))
+
+    def names(self) -> list[str]:
+        return [*self.awake, *(self.packed.name(number) for number in self.packed)]
+
+    def rows(self, numbers: Iterable[int]) -> Iterator[tuple[int, Resting]]:
+        """The rows of accounts at rest."""
+        for number in numbers:
+            yield number, decode_resting(self.packed.body(number))
+
+    # -- coming and going ----------------------------------------------------------------------------------------------
+
+    def add(self, account: Account) -> None:
+        self.awake[account.account] = account
+
+    def enter(self, name: str, resting: Resting) -> int | None:
+        """A new account that rests from the beginning; its number, None if it is too large to rest."""
+        body = encode_resting(resting)
+        if len(body) + len(name.encode()) + ROOM > LONGEST:
+            return None
+        number = self.packed.put(name, body)
+        if any(row.status not in CALM for row in resting.buckets.values()):
+            self._troubled.add(number)
+        return number
+
+    def forget(self, name: str) -> None:
+        number = self.packed.find(name)
+        if number is not None:
+            self._troubled.discard(number)
+        self.awake.pop(name, None)
+        self.packed.forget(name)
+
+    def wake(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._wake(number)
+
+    def _wake(self, number: int) -> Account:
+        name, body = self.packed.take(number)
+        self._troubled.discard(number)
+        account = self.awake[name] = woken(name, body)
+        for bucket in account.buckets:
+            self._touched[name, bucket] = None
+        return account
+
+    def tired(self) -> list[Account]:
+        """Those to try next: too many are awake, and these were not used for longest."""
+        excess = len(self.awake) - self._most_awake
+        if excess <= 0:
+            return []
+        found = []
+        for name in list(_first(self.awake, min(TRIED, excess))):
+            account = self.awake.pop(name)
+            self.awake[name] = account  # at the end, should it have to stay awake
+            found.append(account)
+        return found
+
+    def rest(self, account: Account) -> int | None:
+        """Put it to rest; its number, None if it is too large."""
+        number = self.enter(account.account, resting_of(account))
+        if number is not None:
+            del self.awake[account.account]
+        return number
+
+
+def _first(names: Iterable[str], count: int) -> Iterator[str]:
+    for _, name in zip(range(count), names, strict=False):
+        yield name

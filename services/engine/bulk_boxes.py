@@ -1,0 +1,345 @@
+"""Boxes for many buckets at once: `certificates.py`, column by column, for the plain ones.
+
+Plain is what most buckets are: positions in linear contracts that settle in the valuation asset, one leg an instrument, and cash in
+that asset alone, counted in full. Then equity = cash + Σ size·mark, which has no price but the marks and no weight to bend it. The
+proposal and the bounds are those of `Certificates._reach` and `Certificates._holds`; a bucket for which no box is accepted here, or
+that is not plain, is drawn alone. What is proven there (bounds.md beside this file) holds here: the sums are the same sums.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from services.contracts.messages import MarginMode, Segregation
+from services.engine.bounds import CLOSEST, EDGE, ERROR, HALVINGS, NARROWEST_SHARE, SKEW, WIDEST_SHARE
+from services.engine.context import Context
+from services.engine.instruments import FULL_WEIGHT, Spec, Tier
+from services.engine.resting import Resting
+from services.engine.rows import BucketRow
+from services.engine.watch import EquityWatch
+from services.engine.worth import E18_FLOAT, E36
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Indices = NDArray[np.int64]
+RUNGS: Final = ("healthy", "warning", "margin_call", "reduce_only")  # better first; other statuses are not plain
+
+
+class Term(Struct, frozen=True):
+    """A plain instrument as floats."""
+
+    mark: float
+    size: float
+    sigma: float
+    multiplier: float
+    fee: float
+    tiers: tuple[Tier, ...]
+
+
+class Edges(Struct, frozen=True):
+    """Accepted boxes on one price."""
+
+    price_id: str
+    lows: Floats
+    highs: Floats
+    numbers: NDArray[np.int32]
+
+
+class Drawn(Struct, frozen=True):
+    """What came of a drawing. `refused`: numbers that must be looked at one by one."""
+
+    edges: list[Edges]
+    accepted: list[int]
+    refused: list[int]
+
+
+class Columns:
+    """Plain buckets and their positions, side by side; positions in the order of their instruments once `closed`."""
+
+    def __init__(self) -> None:
+        self.owners: list[int] = []
+        self.cash: list[float] = []
+        self.status: list[int] = []
+        self.ladder: list[tuple[Segregation, MarginMode]] = []
+        self.of: list[int] = []  # position -> bucket
+        self.instruments: list[int] = []
+        self.sizes: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+
+class BulkBoxes:
+    """Draws what can be drawn without an object for each bucket."""
+
+    def __init__(self, context: Context, watch: EquityWatch | None) -> None:
+        self._context = context
+        self._watch = watch
+
+    def draw(self, resting: Iterable[tuple[int, Resting]]) -> Drawn:
+        """Boxes at the marks of the moment, for accounts by their numbers."""
+        columns, terms = Columns(), _Terms(self._context)
+        refused: set[int] = set()
+        seen: list[int] = []
+        may = self._context.settings.gap_guard == "off"
+        for number, account in resting:
+            seen.append(number)
+            if not (may and all(_enter(columns, terms, number, account, row) for row in account.buckets.values())):
+                refused.add(number)
+        edges: list[Edges] = []
+        if len(columns):
+            drawing = _Drawing(columns, terms, self._context, self._watch)
+            accepted, lows, highs = drawing.run()
+            refused |= {columns.owners[bucket] for bucket in np.flatnonzero(~accepted).tolist()}
+            edges = drawing.edges(lows, highs, refused)
+        return Drawn(edges, [number for number in seen if number not in refused], sorted(refused))
+
+
+class _Terms:
+    """Instruments by a number of their own, as far as they are met; None for those that are not plain."""
+
+    def __init__(self, context: Context) -> None:
+        self._market = context.market
+        self._known: dict[str, int | None] = {}
+        self.names: list[str] = []
+        self.terms: list[Term] = []
+        self.assets: list[str] = []
+        self._plain_assets: dict[str, bool] = {}
+
+    def index(self, instrument: str) -> int | None:
+        if instrument not in self._known:
+            self._known[instrument] = self._compile(instrument)
+        return self._known[instrument]
+
+    def is_plain(self, asset: str) -> bool:
+        """Whether as a valuation asset it counts in full, as in `worth_of`."""
+        found = self._plain_assets.get(asset)
+        if found is None:
+            record = self._market.assets.get(asset)
+            found = record is None or (record.weights == FULL_WEIGHT and record.initial_weights is None)
+            self._plain_assets[asset] = found
+        return found
+
+    def _compile(self, instrument: str) -> int | None:
+        spec, mark = self._market.specs.get(instrument), self._market.marks.get(instrument)
+        if spec is None or not mark or not _is_plain(spec):
+            return None
+        self.names.append(instrument)
+        self.assets.append(spec.settlement_asset)
+        fee = spec.liquidation_fee_rate / E18_FLOAT if spec.fee_basis == "mark" else 0.0
+        sigma = max(self._market.sigma(instrument) / E18_FLOAT, EDGE)
+        multiplier = self._market.multiplier(instrument) / E18_FLOAT
+        self.terms.append(Term(mark / E18_FLOAT, spec.contract_size / E18_FLOAT, sigma, multiplier, fee, spec.tiers))
+        return len(self.terms) - 1
+
+
+def _is_plain(spec: Spec) -> bool:
+    return spec.option is None and not spec.inverse and not spec.entry_basis and spec.fee_basis != "bankruptcy"
+
+
+def _enter(columns: Columns, terms: _Terms, number: int, account: Resting, row: BucketRow) -> bool:
+    """Put a bucket into the columns; False if it is not plain."""
+    owner = account.account
+    asset = owner.valuation_asset
+    if asset is None or owner.margin_mode == "portfolio" or not terms.is_plain(asset):
+        return False
+    if row.status not in RUNGS or any(held != asset for held in row.balances):
+        return False
+    if len({key.rpartition("|")[0] for key in row.positions}) != len(row.positions):
+        return False  # two legs of one instrument: its price hurts both ways
+    bucket = len(columns)
+    found: list[tuple[int, float]] = []
+    for key, (quantity, _) in row.positions.items():
+        index = terms.index(key.rpartition("|")[0])
+        if index is None or terms.assets[index] != asset:
+            return False
+        found.append((index, float(quantity) * terms.terms[index].size))
+    if not found:
+        return True  # cash alone: no price moves it
+    columns.owners.append(number)
+    columns.cash.append(float(row.balances.get(asset, "0")))
+    columns.status.append(RUNGS.index(row.status))
+    columns.ladder.append((owner.segregation, owner.margin_mode))  # type: ignore[arg-type]  # both were checked when they were read
+    for index, size in found:
+        columns.of.append(bucket)
+        columns.instruments.append(index)
+        columns.sizes.append(size)
+    return True
+
+
+class _Bounded(Struct, frozen=True):
+    """Bounds of equity and requirements of every bucket over its box, and the slack that rounding may eat."""
+
+    equity: tuple[Floats, Floats]
+    maintenance: tuple[Floats, Floats]
+    initial: tuple[Floats, Floats]
+    error: Floats
+
+
+class _Drawing:
+    """One pass over the columns."""
+
+    def __init__(self, columns: Columns, terms: _Terms, context: Context, watch: EquityWatch | None) -> None:
+        self._settings = context.settings
+        self._lowest = None if watch is None or watch.lowest_e18 is None else watch.lowest_e18 / E18_FLOAT
+        self._terms = terms
+        order = np.argsort(np.array(columns.instruments), kind="stable")
+        self._instruments: Indices = np.array(columns.instruments)[order]
+        self._of: Indices = np.array(columns.of)[order]
+        self._sizes: Floats = np.array(columns.sizes)[order]
+        self._owners = np.array(columns.owners, dtype=np.int32)
+        self._cash: Floats = np.array(columns.cash)
+        self._status: Indices = np.array(columns.status)
+        each = terms.terms
+        self._marks = np.array([term.mark for term in each])[self._instruments]
+        self._sigmas = np.array([term.sigma for term in each])[self._instruments]
+        cuts = np.searchsorted(self._instruments, np.arange(len(each) + 1))
+        self._slices = [slice(int(a), int(b)) for a, b in pairwise(cuts)]
+        self._buffers = self._rung_buffers(columns.ladder)
+
+    def _rung_buffers(self, ladder: Sequence[tuple[Segregation, MarginMode]]) -> dict[str, Floats]:
+        kinds = sorted(set(ladder))
+        rungs = [self._settings.rungs(*kind) for kind in kinds]
+        of = np.array([kinds.index(kind) for kind in ladder])
+        names = ("warning_buffer", "margin_call_buffer", "reduce_only_buffer", "rung_hysteresis")
+        return {name: np.array([getattr(each, name) / E18_FLOAT for each in rungs])[of] for name in names}
+
+    def run(self) -> tuple[Flags, Floats, Floats]:
+        """Which buckets have a box, and the edges of it for every position."""
+        down, up = self._reach()
+        widest = np.zeros(len(self._cash))
+        np.maximum.at(widest, self._of, self._sigmas)
+        accepted = np.zeros(len(self._cash), dtype=bool)
+        lows, highs = self._marks.copy(), self._marks.copy()
+        for _ in range(HALVINGS):
+            wide = np.minimum(down, up) * widest >= NARROWEST_SHARE
+            low, high = self._box(down, up)
+            fresh = wide & ~accepted & self._holds(self._over(low, high))
+            chosen = fresh[self._of]
+            lows[chosen], highs[chosen] = low[chosen], high[chosen]
+            accepted |= fresh
+            if accepted[wide].all():
+                break
+            down = down / 2
+            up = np.minimum(up, down)
+        return accepted, lows, highs
+
+    def edges(self, lows: Floats, highs: Floats, refused: set[int]) -> list[Edges]:
+        """The accepted boxes by price, without those of accounts that were refused."""
+        owners = self._owners[self._of]
+        kept = ~np.isin(owners, np.array(sorted(refused), dtype=np.int32))
+        found = []
+        for index, part in enumerate(self._slices):
+            chosen = kept[part]
+            if chosen.any():
+                edges = Edges(
+                    self._terms.names[index], lows[part][chosen] * (1 + EDGE), highs[part][chosen] * (1 - EDGE), owners[part][chosen],
+                )  # fmt: skip
+                found.append(edges)
+        return found
+
+    def _total(self, each: Floats) -> Floats:
+        """Sums over the positions of each bucket."""
+        return np.bincount(self._of, weights=each, minlength=len(self._cash)).astype(np.float64, copy=False)
+
+    def _box(self, down: Floats, up: Floats) -> tuple[Floats, Floats]:
+        hurt = np.minimum(WIDEST_SHARE, down[self._of] * self._sigmas)
+        help_ = np.minimum(WIDEST_SHARE, up[self._of] * self._sigmas)
+        long = self._sizes > 0
+        low, high = np.where(long, hurt, help_), np.where(long, help_, hurt)
+        return self._marks * (1 - low), self._marks * (1 + high)
+
+    def _reach(self) -> tuple[Floats, Floats]:
+        """As `Certificates._reach`, of every bucket at once."""
+        at = self._over(self._marks, self._marks)
+        equity, maintenance, initial = at.equity[0], at.maintenance[1], at.initial[1]
+        moves = self._total(np.abs(self._sizes) * self._marks * self._sigmas)
+        widest = np.zeros(len(self._cash))
+        np.maximum.at(widest, self._of, self._sigmas)
+
+        def sigmas_to(slack: Floats, threshold: Floats) -> Floats:
+            return CLOSEST * np.maximum(0.0, slack) / (np.maximum(moves, widest) + SKEW * np.abs(threshold) * widest)
+
+        down = np.minimum(sigmas_to(equity, np.zeros_like(equity)), sigmas_to(equity - maintenance, maintenance))
+        if self._lowest is not None:
+            lowest = np.full_like(equity, self._lowest)
+            down = np.minimum(down, sigmas_to(equity - lowest, lowest))
+        up = np.full_like(equity, np.inf)
+        for rung, buffer, requirement in self._steps(maintenance, initial):
+            floor = requirement * (1 + self._buffers[buffer])
+            down = np.where(self._status < rung, np.minimum(down, sigmas_to(equity - floor, floor)), down)
+            ceiling = requirement * (1 + self._buffers[buffer] + self._buffers["rung_hysteresis"])
+            up = np.where(self._status == rung, sigmas_to(ceiling - equity, ceiling), up)
+        down = np.minimum(down, SKEW * up)
+        return down, np.minimum(up, SKEW * down)
+
+    @staticmethod
+    def _steps(maintenance: Floats, initial: Floats) -> tuple[tuple[int, str, Floats], ...]:
+        """Place in `RUNGS`, name of the buffer, and what the threshold is a multiple of."""
+        return (
+            (1, "warning_buffer", initial),
+            (2, "margin_call_buffer", initial),
+            (3, "reduce_only_buffer", maintenance),
+        )
+
+    def _holds(self, bounds: _Bounded) -> Flags:
+        """As `Certificates._holds`, of every bucket at once."""
+        error = bounds.error
+        equity, highest = bounds.equity[0] - error, bounds.equity[1] + error
+        found = (equity > bounds.maintenance[1]) & (equity >= 0)
+        if self._lowest is not None:
+            found &= equity >= self._lowest
+        lows = self._steps(bounds.maintenance[0], bounds.initial[0])
+        highs = self._steps(bounds.maintenance[1], bounds.initial[1])
+        for (rung, buffer, least), (_, _, most) in zip(lows, highs, strict=True):
+            over = 1 + self._buffers[buffer]
+            found &= (self._status >= rung) | (equity >= most * over + error)
+            held = highest < least * (over + self._buffers["rung_hysteresis"]) - error
+            found &= (self._status != rung) | held
+        return found
+
+    def _over(self, low: Floats, high: Floats) -> _Bounded:
+        """Bounds while every mark stays within its edges."""
+        first, last = self._sizes * low, self._sizes * high
+        size = np.abs(self._sizes)
+        maintenance, initial = self._requirements(size * low, size * high)
+        magnitude = np.abs(self._cash) + self._total(size * high * (3.0 + self._multipliers()))
+        return _Bounded(
+            (self._cash + self._total(np.minimum(first, last)), self._cash + self._total(np.maximum(first, last))),
+            (self._total(maintenance[0]), self._total(maintenance[1])),
+            (self._total(initial[0]), self._total(initial[1])),
+            2 * ERROR * magnitude,
+        )  # fmt: skip
+
+    def _multipliers(self) -> Floats:
+        return np.array([term.multiplier for term in self._terms.terms])[self._instruments]
+
+    def _requirements(self, low: Floats, high: Floats) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+        """Bounds of each position's maintenance and initial margin while its notional stays between `low` and `high`."""
+        maintenance, initial = (np.empty_like(low), np.empty_like(low)), (np.empty_like(low), np.empty_like(low))
+        for term, part in zip(self._terms.terms, self._slices, strict=True):
+            for found, is_initial in ((maintenance, False), (initial, True)):
+                least, most = _tiered(term.tiers, low[part], high[part], initial=is_initial)
+                found[0][part] = (least + term.fee * low[part]) * term.multiplier
+                found[1][part] = (most + term.fee * high[part]) * term.multiplier
+        return maintenance, initial
+
+
+def _tiered(tiers: tuple[Tier, ...], low: Floats, high: Floats, *, initial: bool) -> tuple[Floats, Floats]:
+    """As `bounds._tiered`, of many notionals at once."""
+    least, most = np.full_like(low, np.inf), np.full_like(low, -np.inf)
+    for number, tier in enumerate(tiers):
+        floor = tier.floor / E18_FLOAT
+        ceiling = tiers[number + 1].floor / E18_FLOAT if number + 1 < len(tiers) else float("inf")
+        first, last = np.maximum(low, floor * (1 - ERROR)), np.minimum(high, ceiling * (1 + ERROR))
+        reached = first <= last
+        rate = tier.initial_rate if initial else tier.maintenance_rate
+        deduction = tier.initial_deduction if initial else tier.maintenance_deduction
+        slope, constant = rate / E18_FLOAT, deduction / E36
+        least = np.where(reached, np.minimum(least, slope * first - constant), least)
+        most = np.where(reached, np.maximum(most, slope * last - constant), most)
+    return least, most

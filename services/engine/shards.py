@@ -1,0 +1,126 @@
+"""A partition's accounts as rows: taken over from the tables, given to them, and forgotten."""
+
+from collections.abc import Iterable
+
+from services.engine import orders
+from services.engine.census import Census
+from services.engine.context import Context
+from services.engine.resting import Resting, may_rest
+from services.engine.rows import (
+    AccountRow,
+    BucketRow,
+    bucket_field,
+    decode_row,
+    encode_account,
+    encode_bucket,
+    restore_account,
+    restore_bucket,
+)
+from services.engine.search import Search
+from services.engine.state import Account, BucketKey
+from services.engine.statements import forget_read, note_read
+
+
+class Shards:
+    """Part of the engine: see there for when each may be called."""
+
+    def __init__(self, context: Context, search: Search, census: Census, under: dict[BucketKey, None]) -> None:
+        self._context = context
+        self._search = search
+        self._census = census
+        self._under = under
+
+    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take over a partition's stored rows, before any record of it is applied."""
+        own: dict[str, AccountRow] = {}
+        buckets: dict[str, dict[str, BucketRow]] = {}
+        for field, raw in rows:
+            name, _, bucket = field.partition("|")
+            held, row = buckets.setdefault(name, {}), decode_row(raw)
+            if isinstance(row, AccountRow):
+                own[name] = row
+            else:
+                held[bucket] = row
+                self._census.entered(row.status)
+        entered: list[int] = []
+        for name, held in buckets.items():
+            number = self._lay_down(partition, name, own.get(name), held)
+            if number is None:
+                self._wake(partition, name, own.get(name), held)
+            else:
+                entered.append(number)
+        self._search.enter(entered)
+
+    def _lay_down(self, partition: int, name: str, row: AccountRow | None, held: dict[str, BucketRow]) -> int | None:
+        """Most accounts come back as they rested: no object is made of them. None if this one must be awake."""
+        context = self._context
+        if row is None or name in context.accounts.awake or not may_rest(row, held.values()):
+            return None
+        resting = Resting(partition, row, held)
+        number = context.accounts.enter(name, resting)
+        if number is not None:
+            context.totals.enter_resting(resting)
+            note_read(context, partition, row.seen)
+        return number
+
+    def _wake(self, partition: int, name: str, row: AccountRow | None, held: dict[str, BucketRow]) -> None:
+        context = self._context
+        account = context.accounts.awake.get(name)
+        if account is None:
+            account = Account(name, partition)
+            context.accounts.add(account)
+        context.totals.leave(account)
+        if row is not None:
+            restore_account(account, row)
+        account.buckets |= {bucket: restore_bucket(bucket, each) for bucket, each in held.items()}
+        context.totals.enter(account)
+        note_read(context, partition, account.seen)
+        self._rearm(account)
+
+    def _rearm(self, account: Account) -> None:
+        """Timers are not stored: what the restored rows wait for is put on the heap again, and everything is reviewed."""
+        context, settings = self._context, self._context.settings
+        if not account.known:
+            context.timers.at(account.first_seen_ms + settings.provisional_account_ms, "account", account.account)
+        if account.sequence_gap_since_ms is not None:
+            context.timers.at(account.sequence_gap_since_ms + settings.account_gap_ms, "gap", account.account)
+        for bucket in account.buckets.values():
+            context.touched[account.account, bucket.name] = None
+            for order in bucket.orders.values():
+                subject = (account.account, bucket.name, order.order_id)
+                context.timers.at(orders.answer_due_ms(context, order), "order", *subject)
+                if order.terminal:
+                    context.timers.at(account.time_ms + settings.account_gap_ms, "reserve", *subject)
+
+    def drop(self, partition: int) -> None:
+        """The partition was revoked: forget its accounts."""
+        context = self._context
+        for account in [each for each in context.accounts.everyone() if each.partition == partition]:
+            for bucket in account.buckets.values():
+                key = (account.account, bucket.name)
+                self._search.remove(key)
+                self._census.left(key, bucket)
+                self._under.pop(key, None)
+                context.touched.pop(key, None)
+            context.totals.leave(account)
+            context.accounts.forget(account.account)
+        forget_read(context, partition)
+        context.dirty.pop(partition, None)
+        context.epochs.pop(partition, None)
+        context.gates.pop(partition, None)
+
+    def take_dirty(self, partition: int) -> dict[str, bytes | None]:
+        """Rows that changed since the last call: field -> row, None where the row is to be deleted."""
+        rows: dict[str, bytes | None] = {}
+        for field in sorted(self._context.dirty.pop(partition, ())):
+            name, _, bucket = field.partition("|")
+            account = self._context.accounts.look(name)
+            assert account is not None, "a dropped partition has no dirty rows"
+            if not bucket:
+                rows[field] = encode_account(account)
+            elif bucket in account.buckets:
+                rows[bucket_field(name, bucket)] = encode_bucket(account.buckets[bucket])
+        return rows
+
+    def dirty_count(self, partition: int) -> int:
+        return len(self._context.dirty.get(partition, ()))

@@ -1,0 +1,176 @@
+"""The edges of a million boxes, as columns: per price, what lies below and what lies above it, nearest first.
+
+An entry is an edge, the number of what it belongs to, and the version under which it was drawn. What was redrawn since has another
+version: its old entries are passed over when they are met, and swept out once they are too many. New entries go to a small heap; a
+full heap becomes a sorted run, and runs of like size are merged, so that a price has few of them.
+"""
+
+import heapq
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEAP: Final = 1_024  # entries that wait to become a run
+STALE: Final = 0.4  # of a run: it is swept
+LIKE: Final = 4  # a run is merged with the one before it unless that is so many times as long
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int32]
+Versions = NDArray[np.uint32]
+NOTHING: Final[Numbers] = np.empty(0, dtype=np.int32)
+
+
+class Run:
+    """Entries in ascending order of their edges; those before `at` were met."""
+
+    __slots__ = ("at", "edges", "next", "numbers", "versions")
+
+    def __init__(self, edges: Floats, numbers: Numbers, versions: Versions) -> None:
+        self.edges = edges
+        self.numbers = numbers
+        self.versions = versions
+        self.at = 0
+        self.next = float(edges[0]) if len(edges) else float("inf")
+
+    def __len__(self) -> int:
+        return len(self.edges) - self.at
+
+    def pass_to(self, price: float) -> tuple[Numbers, Versions]:
+        """Meet every entry whose edge is at or below the price."""
+        first, end = self.at, int(np.searchsorted(self.edges, np.float32(price), side="right"))
+        end = max(end, first)
+        while end < len(self.edges) and float(self.edges[end]) <= price:
+            end += 1  # the price rounded down to a float32 below an edge that it has reached
+        self.at = end
+        self.next = float(self.edges[end]) if end < len(self.edges) else float("inf")
+        return self.numbers[first:end], self.versions[first:end]
+
+    def left(self) -> tuple[Floats, Numbers, Versions]:
+        return self.edges[self.at :], self.numbers[self.at :], self.versions[self.at :]
+
+
+class Side:
+    """Edges that a rising number meets. For a falling price everything is negated."""
+
+    def __init__(self, versions: "array[int]") -> None:
+        self._current = versions
+        self._heap: list[tuple[float, int, int]] = []
+        self._runs: list[Run] = []
+        self.next = float("inf")  # no entry is met below it
+
+    def add(self, edge: float, number: int) -> None:
+        heapq.heappush(self._heap, (edge, number, self._current[number]))
+        self.next = min(self.next, edge)
+        if len(self._heap) >= HEAP:
+            fresh = [(edge, number) for edge, number, version in self._heap if self._current[number] == version]
+            self._heap.clear()
+            edges, numbers = zip(*fresh, strict=True)
+            self.add_many(np.array(edges), np.array(numbers, dtype=np.int32))
+
+    def add_many(self, edges: NDArray[np.float64], numbers: Numbers) -> None:
+        """Of many at once; all are drawn under the version that they have now."""
+        if not len(edges):
+            return
+        versions = np.frombuffer(self._current, dtype=np.uint32)[numbers]
+        rounded = edges.astype(np.float32)
+        inward = np.where(rounded.astype(np.float64) > edges, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+        self._runs.append(_sorted(inward, numbers, versions))
+        while len(self._runs) > 1 and len(self._runs[-2]) <= LIKE * len(self._runs[-1]):
+            last, before = self._runs.pop(), self._runs.pop()
+            self._runs.append(self._merged(before, last))
+        self._sweep()
+        self.next = min(self._ends())
+
+    def reached(self, price: float) -> Numbers:
+        """What the number has met, without what was redrawn since; each is told once."""
+        if price < self.next:
+            return NOTHING
+        found: list[Numbers] = []
+        while self._heap and self._heap[0][0] <= price:
+            _, number, version = heapq.heappop(self._heap)
+            if self._current[number] == version:
+                found.append(np.array([number], dtype=np.int32))
+        for run in self._runs:
+            if run.next <= price:
+                numbers, versions = run.pass_to(price)
+                found.append(numbers[self._holds(numbers, versions)])
+        self._runs = [run for run in self._runs if len(run)]
+        self.next = min(self._ends())
+        return np.unique(np.concatenate(found)) if found else NOTHING
+
+    def numbers(self) -> Numbers:
+        """All that have an entry ahead."""
+        found = [np.array([n for _, n, version in self._heap if self._current[n] == version], dtype=np.int32)]
+        for run in self._runs:
+            _, numbers, versions = run.left()
+            found.append(numbers[self._holds(numbers, versions)])
+        return np.unique(np.concatenate(found))
+
+    def _ends(self) -> Iterable[float]:
+        yield self._heap[0][0] if self._heap else float("inf")
+        for run in self._runs:
+            yield run.next
+
+    def _holds(self, numbers: Numbers, versions: Versions) -> NDArray[np.bool_]:
+        held: NDArray[np.bool_] = np.frombuffer(self._current, dtype=np.uint32)[numbers] == versions
+        return held
+
+    def _merged(self, first: Run, second: Run) -> Run:
+        edges, numbers, versions = (np.concatenate(pair) for pair in zip(first.left(), second.left(), strict=True))
+        holds = self._holds(numbers, versions)
+        return _sorted(edges[holds], numbers[holds], versions[holds])
+
+    def _sweep(self) -> None:
+        self._runs = [run for run in map(self._swept, self._runs) if len(run)]
+
+    def _swept(self, run: Run) -> Run:
+        edges, numbers, versions = run.left()
+        holds = self._holds(numbers, versions)
+        if np.count_nonzero(holds) >= (1 - STALE) * len(run):
+            return run
+        return Run(edges[holds], numbers[holds], versions[holds])
+
+
+def _sorted(edges: Floats, numbers: Numbers, versions: Versions) -> Run:
+    order = np.argsort(edges, kind="stable")
+    return Run(edges[order], numbers[order], versions[order])
+
+
+class Triggers:
+    """Both sides of every price."""
+
+    def __init__(self, versions: "array[int]") -> None:
+        self._versions = versions
+        self._below: dict[str, Side] = {}
+        self._above: dict[str, Side] = {}
+
+    def add(self, price_id: str, low: float, high: float, number: int) -> None:
+        self._side(self._below, price_id).add(-low, number)
+        self._side(self._above, price_id).add(high, number)
+
+    def add_many(self, price_id: str, lows: NDArray[np.float64], highs: NDArray[np.float64], numbers: Numbers) -> None:
+        self._side(self._below, price_id).add_many(-lows, numbers)
+        self._side(self._above, price_id).add_many(highs, numbers)
+
+    def reached(self, price_id: str, price: float) -> Numbers:
+        """Everything whose edge the price has met, on either side."""
+        below, above = self._below.get(price_id), self._above.get(price_id)
+        if below is None or above is None:
+            return NOTHING
+        if -price < below.next and price < above.next:
+            return NOTHING
+        return np.union1d(below.reached(-price), above.reached(price))
+
+    def holders(self, price_id: str) -> Sequence[int]:
+        """Everything that depends on the price."""
+        below = self._below.get(price_id)
+        return [] if below is None else below.numbers().tolist()
+
+    def _side(self, sides: dict[str, Side], price_id: str) -> Side:
+        found = sides.get(price_id)
+        if found is None:
+            found = sides[price_id] = Side(self._versions)
+        return found

@@ -1,0 +1,174 @@
+"""Crowds of plain accounts that rest, wake and are drawn in bulk: nothing that is decided may depend on it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.contracts.records import Record
+from services.engine import certificates
+from services.engine.bounds import Sheet
+from services.engine.bulk_boxes import BulkBoxes, Drawn
+from services.engine.certificates import Certificates
+from services.engine.effects import Effect
+from services.engine.engine import Engine
+from services.engine.resting import resting_of
+from services.engine.settings import Settings
+
+INSTRUMENTS = ("A", "B", "C")
+TIERS = [
+    {"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"},
+    {"notional_floor": "3000", "initial_margin_rate": "0.05", "maintenance_margin_rate": "0.025"},
+]
+
+
+class Crowd:
+    """Records of a venue with many plain accounts, drawn from a seed."""
+
+    def __init__(self, dice: random.Random, accounts: int, most_leverage: float = 45) -> None:
+        self._dice = dice
+        self._accounts = accounts
+        self._most_leverage = most_leverage
+        self._offsets: dict[str, int] = {}
+        self._marks = dict.fromkeys(INSTRUMENTS, 1000.0)
+        self._time_ms = 1_000
+
+    def records(self, ticks: int) -> Iterator[Record]:
+        for name in INSTRUMENTS:
+            fee = {"close_fee_basis": "mark"} if name == "C" else {}
+            yield self._record("instruments", {
+                "instrument": name, "kind": "perpetual", "contract": "linear", "underlying": name, "settlement_asset": "USDT",
+                "margin_tiers": TIERS, "taker_fee_rate": "0.0005", "lot_size": "0.01", "insurance_pool": "pool", **fee,
+            })  # fmt: skip
+            yield self._tick(name, 0.0)
+        for number in range(self._accounts):
+            yield from self._opened(number)
+        for _ in range(ticks):
+            yield from self._step()
+
+    def _opened(self, number: int) -> Iterator[Record]:
+        dice, name = self._dice, f"a{number}"
+        isolated = dice.random() < 0.3
+        yield self._record(
+            "accounts", {"account": name, "margin_mode": "isolated" if isolated else "cross", "valuation_asset": "USDT"}
+        )
+        for instrument in dice.sample(INSTRUMENTS, dice.choice((1, 2, 3))):
+            quantity, leverage = dice.choice((1, 2, 4)), dice.uniform(3, self._most_leverage)
+            bucket = instrument if isolated else "main"
+            yield self._record("transfers", {
+                "transfer_id": f"t{name}{instrument}", "account": name, "bucket": bucket, "asset": "USDT",
+                "amount": f"{quantity * 1000 / leverage:.2f}", "reason": "deposit",
+            })  # fmt: skip
+            yield self._fill(name, instrument, dice.choice(("buy", "sell")), str(quantity))
+
+    def _step(self) -> Iterator[Record]:
+        dice = self._dice
+        self._time_ms += dice.choice((10, 100, 1_000))
+        shock = dice.choice((0.0, 0.0, 0.0, -0.02, 0.015)) if dice.random() < 0.2 else 0.0
+        yield self._tick(dice.choice(INSTRUMENTS), shock)
+        if dice.random() < 0.1:
+            yield self._fill(f"a{dice.randrange(self._accounts)}", dice.choice(INSTRUMENTS), "buy", "0.5")
+        if dice.random() < 0.03:
+            yield self._record("risk-parameters", {
+                "instrument": dice.choice(INSTRUMENTS), "multiplier": f"{dice.uniform(1, 1.3):.3f}", "variance": "0.00000004",
+                "effective_ms": self._time_ms + 50,
+            })  # fmt: skip
+        if dice.random() < 0.02:
+            yield self._record("collateral", {"asset": "USDT"})
+
+    def _tick(self, name: str, shock: float) -> Record:
+        self._marks[name] *= 1 + shock + self._dice.gauss(0, 0.0015)
+        return self._record("prices", {"instrument": name, "mark_price": f"{self._marks[name]:.4f}", "source": "venue"})
+
+    def _fill(self, account: str, instrument: str, side: str, quantity: str) -> Record:
+        number = self._offsets.get("fills", -1) + 1
+        return self._record("fills", {
+            "fill_id": f"f{number}", "account": account, "instrument": instrument, "side": side, "quantity": quantity,
+            "price": f"{self._marks[instrument]:.4f}",
+        })  # fmt: skip
+
+    def _record(self, topic: str, value: dict[str, Any]) -> Record:
+        self._offsets[topic] = self._offsets.get(topic, -1) + 1
+        raw = json.dumps({"ts_ms": self._time_ms} | value).encode()
+        return Record(
+            topic=topic, partition=0, offset=self._offsets[topic], timestamp_ms=self._time_ms, key=None, value=raw
+        )
+
+
+def play(engine: Engine, records: list[Record]) -> list[Effect]:
+    return [effect for record in records for effect in engine.apply(record)]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
+    """Every drawing in bulk; even a single account at rest is drawn so before it is woken."""
+    found: list[Drawn] = []
+    original = BulkBoxes.draw
+
+    def noted(self: BulkBoxes, *arguments: Any) -> Drawn:
+        found.append(original(self, *arguments))
+        return found[-1]
+
+    monkeypatch.setattr(BulkBoxes, "draw", noted)
+    monkeypatch.setattr(certificates, "FEW", 0)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_crowd_at_rest_has_the_effects_of_one_that_is_awake(drawn: list[Drawn], seed: int) -> None:
+    dice = random.Random(seed)
+    records = list(Crowd(dice, 120).records(300))
+    resting = Engine(Settings(), observe=True, most_awake=seed % 3)
+    scan = Engine(Settings(), search="full_scan", observe=True)
+    assert play(resting, records) == play(scan, records)
+    assert resting.state_hash() == scan.state_hash()
+    assert list(resting.buckets()) == list(scan.buckets())
+    assert resting.census.statuses == scan.census.statuses
+    assert sum(len(each.accepted) for each in drawn) > 100, "else bulk boxes were hardly tried"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_restored_rows_rest_at_once_and_decide_alike(seed: int) -> None:
+    """A shard that comes back as rows, most of which never become objects, goes on as one that was never away."""
+    dice = random.Random(seed)
+    records = list(Crowd(dice, 80, most_leverage=8).records(200))
+    cut = len(records) - 120
+    whole = Engine(Settings())
+    play(whole, records[:cut])
+    rows = whole.take_dirty(0)
+    again = Engine(Settings())
+    play(again, [record for record in records[:cut] if record.topic in ("instruments", "prices", "collateral", "risk-parameters")])
+    again.restore(0, [(field, row) for field, row in rows.items() if row is not None])
+    assert again.state_hash() == whole.state_hash()
+    assert play(again, records[cut:]) == play(whole, records[cut:])
+    assert again.state_hash() == whole.state_hash()
+    assert again.totals() == whole.totals()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=15)
+def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None:
+    """Every accepted box is judged again as `Certificates` judges that of a bucket alone."""
+    dice = random.Random(seed)
+    engine = Engine(Settings())
+    play(engine, list(Crowd(dice, 30).records(30)))
+    context, search = engine._context, engine._search
+    assert isinstance(search, Certificates)
+    rested = {number: resting_of(account) for number, account in enumerate(context.accounts.awake.values())}
+    found = BulkBoxes(context, None).draw(rested.items())
+    boxes: dict[int, dict[str, tuple[float, float]]] = {}
+    for edges in found.edges:
+        for number, low, high in zip(edges.numbers.tolist(), edges.lows.tolist(), edges.highs.tolist(), strict=True):
+            assert low < context.market.marks.get(edges.price_id) / 1e18 < high
+            boxes.setdefault(number, {})[edges.price_id] = low, high
+    assert len(found.accepted) > 5
+    for number, account in enumerate(context.accounts.awake.values()):
+        for bucket in account.buckets.values() if number in found.accepted else ():
+            bounds = Sheet(account, bucket, context.market).over(boxes[number])
+            assert search._holds(bucket, context.ladders.rungs_of(account), bounds, 0.0)
