@@ -6,8 +6,8 @@ proposal and the bounds are those of `Certificates._reach` and `Certificates._ho
 that is not plain, is drawn alone. What is proven there (bounds.md beside this file) holds here: the sums are the same sums.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from services.engine.worth import E18_FLOAT, E36
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+AT_ONCE: Final = 8_192  # accounts
 RUNGS: Final = ("healthy", "warning", "margin_call", "reduce_only")  # better first; other statuses are not plain
 
 
@@ -80,14 +81,17 @@ class BulkBoxes:
         self._context = context
         self._watch = watch
 
-    def draw(self, resting: Iterable[tuple[int, Resting]]) -> Drawn:
-        """Boxes at the marks of the moment, for accounts by their numbers."""
+    def draw(self, resting: Iterable[tuple[int, Resting]]) -> Iterator[Drawn]:
+        """Boxes at the marks of the moment, for accounts by their numbers; so many at once that memory does not feel it."""
+        accounts = iter(resting)
+        while part := list(islice(accounts, AT_ONCE)):
+            yield self._draw(part)
+
+    def _draw(self, resting: Sequence[tuple[int, Resting]]) -> Drawn:
         columns, terms = Columns(), _Terms(self._context)
         refused: set[int] = set()
-        seen: list[int] = []
         may = self._context.settings.gap_guard == "off"
         for number, account in resting:
-            seen.append(number)
             if not (may and all(_enter(columns, terms, number, account, row) for row in account.buckets.values())):
                 refused.add(number)
         edges: list[Edges] = []
@@ -96,7 +100,7 @@ class BulkBoxes:
             accepted, lows, highs = drawing.run()
             refused |= {columns.owners[bucket] for bucket in np.flatnonzero(~accepted).tolist()}
             edges = drawing.edges(lows, highs, refused)
-        return Drawn(edges, [number for number in seen if number not in refused], sorted(refused))
+        return Drawn(edges, [number for number, _ in resting if number not in refused], sorted(refused))
 
 
 class _Terms:

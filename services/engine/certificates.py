@@ -25,7 +25,7 @@ from services.engine.bounds import (
 )
 from services.engine.bulk_boxes import BulkBoxes
 from services.engine.context import Context
-from services.engine.resting import may_rest
+from services.engine.resting import Resting, may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket, BucketKey
@@ -139,10 +139,13 @@ class Certificates(FullScan):
         accounts = self._context.accounts
         for number in numbers:
             accounts.packed.renew(number)
-        drawn = self._bulk.draw(accounts.rows(numbers))
-        for edges in drawn.edges:
-            self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)
-        accounts.wake(drawn.refused)
+        self.enter(accounts.rows(numbers))
+
+    def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
+        for drawn in self._bulk.draw(resting):
+            for edges in drawn.edges:
+                self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)
+            self._context.accounts.wake(drawn.refused)
 
     def _crossed(self, heap: list[Entry] | None, edge: float, found: dict[BucketKey, None]) -> None:
         while heap and heap[0][0] <= edge:

@@ -384,7 +384,6 @@ class Engine:
     def _finish(self) -> list[Effect]:
         """Send unanswered orders again; value every touched bucket; decide worst first; then tell changes of status."""
         context = self._context
-        self._search.draw()
         if not context.touched and not context.unanswered:
             context.stepped.clear()
             return [*context.dead_letters, *context.effects]  # most ticks: no box was left

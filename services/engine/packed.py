@@ -53,10 +53,6 @@ class Packed:
             if self._places[number] != _OUT:
                 yield number
 
-    def holds(self, number: int) -> bool:
-        """Whether the bytes of an entry of that number are here."""
-        return self._places[number] != _OUT
-
     def find(self, name: str) -> int | None:
         """The number of the entry, if its bytes are here."""
         raw = name.encode()
@@ -112,7 +108,7 @@ class Packed:
             self._leave(number)
             self._places[number] = _OUT
         else:
-            at = next(i for i in self._run(self._hashes[number]) if self._table[i] == number)
+            at = self._table.index(number, self._hashes[number] & (self._size - 1))
         self._table[at] = _GONE
         self.renew(number)
         self._free.append(number)
@@ -131,40 +127,28 @@ class Packed:
             self._places.append(_OUT)
             self._hashes.append(hashed)
             self.versions.append(0)
-        at = next((i for i in self._run(hashed) if self._table[i] == _GONE), None)
-        if at is None:
-            at = self._end_of_run(hashed)
-            self._used += 1
-        self._table[at] = number
+        self._table[self._free_place(hashed)] = number
         return number
 
-    def _run(self, hashed: int) -> Iterator[int]:
-        """Places of the table that may hold an entry of this hash."""
-        table = self._table
-        at = hashed & self._mask
-        while table[at] != _EMPTY:
-            yield at
+    def _free_place(self, hashed: int) -> int:
+        """One that was given up, or else the end of the run."""
+        table, at = self._table, hashed & (self._size - 1)
+        while table[at] >= 0:
             at += 1
-
-    def _end_of_run(self, hashed: int) -> int:
-        at = hashed & self._mask
-        while self._table[at] != _EMPTY:
-            at += 1
-        if at == len(self._table) - 1:
-            self._table.append(_EMPTY)  # the last place stays empty: it ends every run
+        if table[at] == _EMPTY:
+            self._used += 1
+            if at == len(table) - 1:
+                table.append(_EMPTY)  # the last place stays empty: it ends every run
         return at
 
-    @property
-    def _mask(self) -> int:
-        return self._size - 1
-
     def _place_in_table(self, raw: bytes, hashed: int) -> int | None:
-        for at in self._run(hashed):
-            number = self._table[at]
-            if number >= 0 and self._hashes[number] == hashed and self._places[number] != _OUT:
+        table, hashes, at = self._table, self._hashes, hashed & (self._size - 1)
+        while (number := table[at]) != _EMPTY:
+            if number >= 0 and hashes[number] == hashed and self._places[number] != _OUT:
                 segment, start, name_bytes, _ = self._look(number)
                 if segment[start : start + name_bytes] == raw:
                     return at
+            at += 1
         return None
 
     def _grow(self) -> None:

@@ -9,7 +9,7 @@ from services.engine.rows import AccountRow, BucketRow, account_row, bucket_row,
 from services.engine.state import Account, Bucket
 
 
-class Resting(msgspec.Struct, frozen=True, array_like=True):
+class Resting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An account's partition, its row, and those of its buckets."""
 
     partition: int

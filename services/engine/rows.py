@@ -45,7 +45,7 @@ class DoubtRow(msgspec.Struct, frozen=True, array_like=True):
     alternative: tuple[tuple[str, str, str], ...] | None
 
 
-class BucketRow(msgspec.Struct, frozen=True, array_like=True, tag="b"):
+class BucketRow(msgspec.Struct, frozen=True, array_like=True, tag="b", gc=False):
     """One bucket; amounts as decimal text, positions "INSTRUMENT|side" -> [quantity, open cost]."""
 
     version: int
@@ -60,7 +60,7 @@ class BucketRow(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     defaulted: bool
 
 
-class AccountRow(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+class AccountRow(msgspec.Struct, frozen=True, array_like=True, tag="a", gc=False):
     """What is kept of an account beside its buckets."""
 
     version: int

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from services.engine.context import Context
+from services.engine.resting import Resting
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.valuation import Valuation
 from services.engine.worth import Incomplete
@@ -33,11 +34,8 @@ class Search(Protocol):
     def rest(self, account: Account) -> bool:
         """Put the account to rest, if what is known of its buckets allows that."""
 
-    def enter(self, numbers: Collection[int]) -> None:
-        """Accounts that were restored at rest, by their numbers: what is to be reviewed of them is when `draw` is called."""
-
-    def draw(self) -> None:
-        """See `enter`."""
+    def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
+        """Accounts at rest, by their numbers, of which nothing is known yet: those that want to be reviewed wake."""
 
     def redraw(self, numbers: Collection[int]) -> None:
         """Accounts at rest, by their numbers, of which anything may have changed: those that it concerns wake."""
@@ -48,7 +46,6 @@ class FullScan:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._entered: list[int] = []
         self._holders: dict[str, dict[BucketKey, None]] = {}
         self._prices: dict[BucketKey, frozenset[str]] = {}
 
@@ -88,14 +85,8 @@ class FullScan:
     def rest(self, account: Account) -> bool:  # noqa: ARG002 - who looks at every bucket at every tick has them all awake
         return False
 
-    def enter(self, numbers: Collection[int]) -> None:
-        self._entered.extend(numbers)
-
-    def draw(self) -> None:
-        if self._entered:
-            packed = self._context.accounts.packed
-            self.redraw([number for number in self._entered if packed.holds(number)])  # a record may have woken it already
-            self._entered.clear()
+    def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
+        self._context.accounts.wake([number for number, _ in resting])
 
     def redraw(self, numbers: Collection[int]) -> None:
         self._context.accounts.wake(numbers)

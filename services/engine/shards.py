@@ -1,6 +1,6 @@
 """A partition's accounts as rows: taken over from the tables, given to them, and forgotten."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from services.engine import orders
 from services.engine.census import Census
@@ -32,36 +32,40 @@ class Shards:
 
     def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take over a partition's stored rows, before any record of it is applied."""
-        own: dict[str, AccountRow] = {}
-        buckets: dict[str, dict[str, BucketRow]] = {}
+        stored: dict[str, list[tuple[str, bytes]]] = {}
         for field, raw in rows:
             name, _, bucket = field.partition("|")
-            held, row = buckets.setdefault(name, {}), decode_row(raw)
+            stored.setdefault(name, []).append((bucket, raw))
+        self._search.enter(self._restored(partition, stored))
+
+    def _restored(self, partition: int, stored: dict[str, list[tuple[str, bytes]]]) -> Iterator[tuple[int, Resting]]:
+        """Every account enters; those that rest are answered. What is done with is let go on the way."""
+        while stored:
+            name, rows = stored.popitem()
+            found = self._restore(partition, name, rows)
+            if found is not None:
+                yield found
+
+    def _restore(self, partition: int, name: str, rows: list[tuple[str, bytes]]) -> tuple[int, Resting] | None:
+        """One account; its number and what it rests as, if it does."""
+        own: AccountRow | None = None
+        held: dict[str, BucketRow] = {}
+        for bucket, raw in rows:
+            row = decode_row(raw)
             if isinstance(row, AccountRow):
-                own[name] = row
+                own = row
             else:
                 held[bucket] = row
                 self._census.entered(row.status)
-        entered: list[int] = []
-        for name, held in buckets.items():
-            number = self._lay_down(partition, name, own.get(name), held)
-            if number is None:
-                self._wake(partition, name, own.get(name), held)
-            else:
-                entered.append(number)
-        self._search.enter(entered)
-
-    def _lay_down(self, partition: int, name: str, row: AccountRow | None, held: dict[str, BucketRow]) -> int | None:
-        """Most accounts come back as they rested: no object is made of them. None if this one must be awake."""
-        context = self._context
-        if row is None or name in context.accounts.awake or not may_rest(row, held.values()):
-            return None
-        resting = Resting(partition, row, held)
-        number = context.accounts.enter(name, resting)
-        if number is not None:
-            context.totals.enter_resting(resting)
-            note_read(context, partition, row.seen)
-        return number
+        if own is not None and name not in self._context.accounts.awake and may_rest(own, held.values()):
+            resting = Resting(partition, own, held)  # most come back as they rested: no object is made of them
+            number = self._context.accounts.enter(name, resting)
+            if number is not None:
+                self._context.totals.enter_resting(resting)
+                note_read(self._context, partition, own.seen)
+                return number, resting
+        self._wake(partition, name, own, held)
+        return None
 
     def _wake(self, partition: int, name: str, row: AccountRow | None, held: dict[str, BucketRow]) -> None:
         context = self._context

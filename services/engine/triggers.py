@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+HANDFUL: Final = 64  # so few new entries go to the heap one by one
 HEAP: Final = 1_024  # entries that wait to become a run
 STALE: Final = 0.4  # of a run: it is swept
 LIKE: Final = 4  # a run is merged with the one before it unless that is so many times as long
@@ -59,6 +60,7 @@ class Side:
         self._current = versions
         self._heap: list[tuple[float, int, int]] = []
         self._runs: list[Run] = []
+        self._unswept = 0  # entries that came since all runs were looked through
         self.next = float("inf")  # no entry is met below it
 
     def add(self, edge: float, number: int) -> None:
@@ -67,13 +69,19 @@ class Side:
         if len(self._heap) >= HEAP:
             fresh = [(edge, number) for edge, number, version in self._heap if self._current[number] == version]
             self._heap.clear()
-            edges, numbers = zip(*fresh, strict=True)
-            self.add_many(np.array(edges), np.array(numbers, dtype=np.int32))
+            if fresh:
+                edges, numbers = zip(*fresh, strict=True)
+                self._add_run(np.array(edges), np.array(numbers, dtype=np.int32))
 
     def add_many(self, edges: NDArray[np.float64], numbers: Numbers) -> None:
         """Of many at once; all are drawn under the version that they have now."""
-        if not len(edges):
+        if len(edges) <= HANDFUL:
+            for edge, number in zip(edges.tolist(), numbers.tolist(), strict=True):
+                self.add(edge, number)
             return
+        self._add_run(edges, numbers)
+
+    def _add_run(self, edges: NDArray[np.float64], numbers: Numbers) -> None:
         versions = np.frombuffer(self._current, dtype=np.uint32)[numbers]
         rounded = edges.astype(np.float32)
         inward = np.where(rounded.astype(np.float64) > edges, np.nextafter(rounded, np.float32(-np.inf)), rounded)
@@ -81,7 +89,10 @@ class Side:
         while len(self._runs) > 1 and len(self._runs[-2]) <= LIKE * len(self._runs[-1]):
             last, before = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(before, last))
-        self._sweep()
+        self._unswept += len(edges)
+        if self._unswept > STALE * sum(map(len, self._runs)):
+            self._runs = [run for run in map(self._swept, self._runs) if len(run)]
+            self._unswept = 0
         self.next = min(self._ends())
 
     def reached(self, price: float) -> Numbers:
@@ -122,9 +133,6 @@ class Side:
         edges, numbers, versions = (np.concatenate(pair) for pair in zip(first.left(), second.left(), strict=True))
         holds = self._holds(numbers, versions)
         return _sorted(edges[holds], numbers[holds], versions[holds])
-
-    def _sweep(self) -> None:
-        self._runs = [run for run in map(self._swept, self._runs) if len(run)]
 
     def _swept(self, run: Run) -> Run:
         edges, numbers, versions = run.left()

@@ -90,6 +90,9 @@ class Reproof:
         self._rows: dict[str, dict[str, bytes]] = {}
         self._failed: set[Place] = set()
         self._first: dict[tuple[str, int], int] = {}  # where the account topics begin
+        self._began: dict[
+            str, Mapping[str, Place]
+        ] = {}  # account -> topic -> the last record in what the recording begins with
         if start is not None:
             self._begin(start)
 
@@ -106,6 +109,7 @@ class Reproof:
                     docket.history.begins(bucket, row.tries)
                 else:
                     docket.entered |= row.seen
+                    self._began[account] = row.seen
                     seen = row.seen.get(ORDERS, (partition, -1))
                     self._log_ends[partition] = max(self._log_ends[partition], seen[1])
             self._first |= {(topic, partition): 0 for topic in ACCOUNT_TOPICS}
@@ -284,11 +288,21 @@ class Reproof:
                 return self._verdict(expected, order, "proved")
             best = differing if best is None or len(differing) < len(best) else best
         cut_off = [f"{t}[{p}] before @{at}" for (t, p), at in self._first.items() if p == expected.partition and at > 0]
+        cut_off += self._decided_before(account, expected)
         if cut_off:
             return structs.replace(self._verdict(expected, order, "evidence_missing"), lacking=cut_off)
         if best is not None:
             return self._verdict(expected, order, "differs", best)
         return self._verdict(expected, order, "not_decided", detail=_why_not(answer))
+
+    def _decided_before(self, account: str, expected: Expected) -> list[str]:
+        """Records that it did not know, and that the state at the beginning holds already: as it stood then, the account is gone."""
+        found = []
+        for topic, (partition, offset) in self._began.get(account, {}).items():
+            named = expected.place(topic)
+            if named is not None and topic in UNREAD and named[1] < offset:
+                found.append(f"the state without {topic}[{partition}]@{offset}")
+        return found
 
     def _waiting_orders(self, docket: Docket, expected: Expected, order: Order) -> list[Order]:
         """What the same worker had decided of the account before, and had not read back."""

@@ -79,7 +79,7 @@ def buckets(draw: st.DrawFn, *, signed: bool = True, entangled: bool = False) ->
 
 def scene_of(script: Script) -> Scene:
     engine = script.engine
-    return engine._valuer._scene(engine._context.accounts["a-1"], holdings_of(script.bucket("main")))
+    return engine._valuer._scene(engine._context.accounts.awake["a-1"], holdings_of(script.bucket("main")))
 
 
 def excess(scene: Scene, price_id: str, price: int) -> Fraction:

@@ -111,9 +111,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
     found: list[Drawn] = []
     original = BulkBoxes.draw
 
-    def noted(self: BulkBoxes, *arguments: Any) -> Drawn:
-        found.append(original(self, *arguments))
-        return found[-1]
+    def noted(self: BulkBoxes, *arguments: Any) -> Iterator[Drawn]:
+        for each in original(self, *arguments):
+            found.append(each)
+            yield each
 
     monkeypatch.setattr(BulkBoxes, "draw", noted)
     monkeypatch.setattr(certificates, "FEW", 0)
@@ -143,7 +144,14 @@ def test_restored_rows_rest_at_once_and_decide_alike(seed: int) -> None:
     play(whole, records[:cut])
     rows = whole.take_dirty(0)
     again = Engine(Settings())
-    play(again, [record for record in records[:cut] if record.topic in ("instruments", "prices", "collateral", "risk-parameters")])
+    play(
+        again,
+        [
+            record
+            for record in records[:cut]
+            if record.topic in ("instruments", "prices", "collateral", "risk-parameters")
+        ],
+    )
     again.restore(0, [(field, row) for field, row in rows.items() if row is not None])
     assert again.state_hash() == whole.state_hash()
     assert play(again, records[cut:]) == play(whole, records[cut:])
@@ -161,7 +169,7 @@ def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None
     context, search = engine._context, engine._search
     assert isinstance(search, Certificates)
     rested = {number: resting_of(account) for number, account in enumerate(context.accounts.awake.values())}
-    found = BulkBoxes(context, None).draw(rested.items())
+    (found,) = BulkBoxes(context, None).draw(rested.items())
     boxes: dict[int, dict[str, tuple[float, float]]] = {}
     for edges in found.edges:
         for number, low, high in zip(edges.numbers.tolist(), edges.lows.tolist(), edges.highs.tolist(), strict=True):
