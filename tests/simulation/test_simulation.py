@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
 import pytest
 
+from tests.simulation.__main__ import run_seed
 from tests.simulation.faults import CRASH_POINTS
 from tests.simulation.world import World
 
@@ -13,12 +17,12 @@ CHUNK = 20
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-def test_nothing_is_lost_nothing_happens_twice_and_all_ends_well(first: int) -> None:
+def test_nothing_is_lost_nothing_happens_twice_and_all_ends_well(pool: ProcessPoolExecutor, first: int) -> None:
     faults = executed = 0
-    for seed in range(first, first + CHUNK):
-        outcome = World(seed).run()
+    for outcome in pool.map(partial(run_seed, only=None, standby=False), range(first, first + CHUNK)):
         events = "\n".join(outcome.events)
-        assert outcome.violation is None, f"python -m tests.simulation --seed {seed}: {outcome.violation}\n{events}"
+        again = f"python -m tests.simulation --seed {outcome.seed}"
+        assert outcome.violation is None, f"{again}: {outcome.violation}\n{events}"
         faults += outcome.faults.total()
         executed += outcome.executed
     assert faults > 10 * CHUNK, "histories without faults prove nothing"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -11,6 +13,7 @@ import pytest
 from services.liquidator.shard import Basis, Shard
 from services.liquidator.standby import Standby
 from services.liquidator.storage import Storage
+from tests.simulation.__main__ import run_seed
 from tests.simulation.world import World
 
 SEEDS = 40
@@ -20,12 +23,11 @@ MOST_SEEDS = 100
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-def test_a_standby_does_no_harm_and_takes_over(first: int) -> None:
+def test_a_standby_does_no_harm_and_takes_over(pool: ProcessPoolExecutor, first: int) -> None:
     taken_over = 0
-    for seed in range(first, first + CHUNK):
-        outcome = World(seed, standby=True).run()
+    for outcome in pool.map(partial(run_seed, only=None, standby=True), range(first, first + CHUNK)):
         events = "\n".join(outcome.events)
-        again = f"python -m tests.simulation --standby --seed {seed}"
+        again = f"python -m tests.simulation --standby --seed {outcome.seed}"
         assert outcome.violation is None, f"{again}: {outcome.violation}\n{events}"
         taken_over += outcome.alarms["taken_over"]
     assert taken_over > CHUNK, "a standby that stands by for ever proves nothing"
