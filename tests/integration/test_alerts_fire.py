@@ -290,7 +290,7 @@ async def test_workers_that_die(watched: Watched) -> None:
     await watched.check_clears()
     await second.kill()
     await watched.check_fires("RingfenceWorkerDown")
-    for _ in range(4):
+    for _ in range(2):
         await second.start()
         watched.scrape()
         await until("it is scraped", watched.all_are_scraped)

@@ -41,7 +41,14 @@ async def test_kafka_carries_records_and_stamps_append_time(kafka: KafkaServer, 
     assert await asyncio.wait_for(read(kafka.bootstrap, topic, 1), WAIT_S) == [(b"one", 1)]
 
 
-async def test_kafka_keeps_what_it_acknowledged_across_a_kill(private_kafka: KafkaServer, topic_prefix: str) -> None:
+async def test_a_frozen_kafka_answers_nothing_and_a_killed_one_keeps_what_it_acknowledged(
+    private_kafka: KafkaServer, topic_prefix: str
+) -> None:
+    private_kafka.pause()
+    assert not await asyncio.to_thread(private_kafka.is_ready)
+    private_kafka.resume()
+    await asyncio.to_thread(private_kafka.wait_ready)
+    assert private_kafka.running
     topic = f"{topic_prefix}orders"
     await create_topics(private_kafka.bootstrap, {topic: 1})
     await asyncio.wait_for(produce(private_kafka.bootstrap, topic, b"before"), WAIT_S)
@@ -51,14 +58,6 @@ async def test_kafka_keeps_what_it_acknowledged_across_a_kill(private_kafka: Kaf
     await asyncio.wait_for(produce(private_kafka.bootstrap, topic, b"after"), WAIT_S)
     values = [value for value, _ in await asyncio.wait_for(read(private_kafka.bootstrap, topic, 2), WAIT_S)]
     assert values == [b"before", b"after"]
-
-
-async def test_a_frozen_kafka_answers_nothing_until_resumed(private_kafka: KafkaServer) -> None:
-    private_kafka.pause()
-    assert not await asyncio.to_thread(private_kafka.is_ready)
-    private_kafka.resume()
-    await asyncio.to_thread(private_kafka.wait_ready)
-    assert private_kafka.running
 
 
 async def test_redis_keeps_what_it_acknowledged_across_a_kill(redis_server: RedisServer) -> None:

@@ -128,8 +128,8 @@ class ServerProcess(abc.ABC):
         return self.start()
 
     def close(self) -> None:
-        """Stop it and remove its directory; it cannot be started again."""
-        self.stop()
+        """End it and remove its directory; it cannot be started again. Without notice: what it would write in leaving is gone too."""
+        self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
         atexit.unregister(self.close)
 
