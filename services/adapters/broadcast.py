@@ -6,17 +6,16 @@ prices, then says so once and goes on for ever.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from mode import Service
 
 from services.adapters.kafka_connection import KafkaConnection
-from services.adapters.ports import Clock, Refused, Unreachable
+from services.adapters.kafka_reach import reaching
+from services.adapters.ports import Clock, Refused
 from services.contracts.records import Record
 
 POLL_MS: Final = 100
@@ -64,11 +63,8 @@ class BroadcastReader(Service):
             isolation_level="read_committed",
             fetch_max_wait_ms=self._settings.fetch_max_wait_ms,
         )
-        try:
-            async with asyncio.timeout(self._settings.connection.request_timeout_ms / 1000):
-                await self._consumer.start()
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unreachable(f"no Kafka broker answers at {self._settings.connection.bootstrap}: {error!r}") from error
+        async with reaching(self._settings.connection):
+            await self._consumer.start()
 
     async def on_stop(self) -> None:
         if self._consumer is not None:

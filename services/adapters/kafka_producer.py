@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.adapters.kafka_connection import KafkaConnection
+from services.adapters.kafka_reach import reaching
 from services.adapters.ports import Outgoing, Unreachable
 
 MAX_BATCH_BYTES: Final = 256 * 1024
@@ -36,11 +37,11 @@ class KafkaProducer:
         )
         self._producer = producer
         try:
-            async with asyncio.timeout(self._connection.request_timeout_ms / 1000):
+            async with reaching(self._connection):
                 await producer.start()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except Unreachable:
             await self.abandon()
-            raise Unreachable(f"no Kafka broker answers at {self._connection.bootstrap}: {error!r}") from error
+            raise
 
     async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
         """See `Producer.send`; runs of records for one partition share a batch."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,6 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from msgspec import Struct
 
 from services.adapters.kafka_connection import KafkaConnection
+from services.adapters.kafka_reach import Answer, answered, reaching
 from services.adapters.ports import Refused, Unreachable
 from services.adapters.recordings_rows import Row, Stream
 
@@ -157,12 +157,8 @@ class RangeReader:
     def _named(self, found: Mapping[TopicPartition, Any]) -> dict[Stream, Any]:
         return {self._stream(place): value for place, value in found.items()}
 
-    async def _bounded(self, request: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await request
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unreachable(f"Kafka does not answer: {error!r}") from error
+    async def _bounded(self, request: Awaitable[Answer]) -> Answer:
+        return await answered(request, self._timeout_s)
 
 
 @asynccontextmanager
@@ -170,18 +166,13 @@ async def range_reader(
     connection: KafkaConnection, prefix: str, *, fetch_max_wait_ms: int
 ) -> AsyncIterator[RangeReader]:
     """A reader for the time of the block. Sees what committed transactions wrote, as the worker does. Raises `Unreachable`."""
-    timeout_s = connection.request_timeout_ms / 1000
     consumer = AIOKafkaConsumer(
         **connection.arguments(), enable_auto_commit=False, auto_offset_reset="none", isolation_level="read_committed",
         fetch_max_wait_ms=fetch_max_wait_ms, max_partition_fetch_bytes=FETCH_BYTES,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(timeout_s):
+        async with reaching(connection):
             await consumer.start()
-    except (KafkaError, OSError, TimeoutError) as error:
-        await consumer.stop()
-        raise Unreachable(f"no Kafka broker answers at {connection.bootstrap}: {error!r}") from error
-    try:
-        yield RangeReader(consumer, prefix, timeout_s)
+        yield RangeReader(consumer, prefix, connection.request_timeout_ms / 1000)
     finally:
         await consumer.stop()

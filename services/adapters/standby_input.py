@@ -12,6 +12,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError, NoOffsetForParti
 from mode import Service
 
 from services.adapters.kafka_connection import KafkaConnection
+from services.adapters.kafka_reach import reaching
 from services.adapters.ports import Batch, Clock, Feed, LogRange, Refused, Unreachable
 from services.contracts.records import Record
 
@@ -73,15 +74,15 @@ class StandbyInput(Service):
         journal = [TopicPartition(settings.journal, p) for p in range(settings.partitions)]
         accounts = [TopicPartition(topic, p) for topic in settings.logical for p in range(settings.partitions)]
         try:
-            async with asyncio.timeout(settings.connection.request_timeout_ms / 1000):
+            async with reaching(settings.connection):
                 await consumer.start()
                 since = self._clock.now_ms() - settings.look_back_ms
                 found = await consumer.offsets_for_times(dict.fromkeys(journal, since))
                 ends = await consumer.end_offsets(journal)
                 begins = await consumer.beginning_offsets(accounts)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except Unreachable:
             await consumer.stop()
-            raise Unreachable(f"no Kafka broker answers at {settings.connection.bootstrap}: {error!r}") from error
+            raise
         consumer.assign([*accounts, *journal])
         for tp in accounts:
             consumer.seek(tp, begins[tp])  # a partition without a position is an error, also while it is not read

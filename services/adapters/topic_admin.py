@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 from msgspec import Struct
 
 from services.adapters.kafka_connection import KafkaConnection
-from services.adapters.ports import Refused, Unreachable
+from services.adapters.kafka_reach import Answer, answered, reaching
+from services.adapters.ports import Refused
 from services.contracts.topics import TOPICS, Topic
 
 FOR_EVER: Final = "-1"
@@ -154,26 +155,17 @@ class TopicAdmin:
         """What the cluster calls itself; it stays when brokers come and go."""
         return str((await self._bounded(self._client.describe_cluster()))["cluster_id"])
 
-    async def _bounded(self, request: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await request
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unreachable(f"Kafka does not answer: {error!r}") from error
+    async def _bounded(self, request: Awaitable[Answer]) -> Answer:
+        return await answered(request, self._timeout_s)
 
 
 @asynccontextmanager
 async def connected(connection: KafkaConnection) -> AsyncIterator[TopicAdmin]:
     """An admin client for the time of the block. Raises `Unreachable`."""
-    timeout_s = connection.request_timeout_ms / 1000
     client = AIOKafkaAdminClient(**connection.arguments())
     try:
-        async with asyncio.timeout(timeout_s):
+        async with reaching(connection):
             await client.start()
-    except (KafkaError, OSError, TimeoutError) as error:
-        await client.close()
-        raise Unreachable(f"no Kafka broker answers at {connection.bootstrap}: {error!r}") from error
-    try:
-        yield TopicAdmin(client, timeout_s)
+        yield TopicAdmin(client, connection.request_timeout_ms / 1000)
     finally:
         await client.close()

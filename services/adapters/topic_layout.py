@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from services.adapters.kafka_connection import KafkaConnection
-from services.adapters.ports import Refused, Unreachable
+from services.adapters.kafka_reach import reaching
+from services.adapters.ports import Refused
 
 
 async def account_partitions(connection: KafkaConnection, account_topics: Iterable[str], others: Iterable[str]) -> int:
@@ -34,11 +33,9 @@ async def partition_counts(connection: KafkaConnection, names: Iterable[str]) ->
     client = AIOKafkaAdminClient(**connection.arguments())
     wanted = sorted(set(names))
     try:
-        async with asyncio.timeout(connection.request_timeout_ms / 1000):
+        async with reaching(connection):
             await client.start()
             found = await client.describe_topics(wanted)
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise Unreachable(f"no Kafka broker answers at {connection.bootstrap}: {error!r}") from error
     finally:
         await client.close()
     counts = {topic["topic"]: len(topic["partitions"]) for topic in found}

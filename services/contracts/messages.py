@@ -45,6 +45,9 @@ TransferReason = Literal[
     "opening", "adjustment", "lock", "unlock",
 ]  # fmt: skip
 OrderStatus = Literal["accepted", "partially_filled", "filled", "cancelled", "rejected", "expired"]
+TERMINAL: Final[frozenset[OrderStatus]] = frozenset(
+    {"filled", "cancelled", "rejected", "expired"}
+)  # nothing comes after
 Status = Literal[
     "healthy", "warning", "margin_call", "reduce_only", "liquidating", "bankrupt", "closed", "incomplete", "dirty",
 ]  # fmt: skip

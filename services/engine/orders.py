@@ -4,7 +4,7 @@ from typing import Final
 
 from services.contracts.decimals import parse, to_text
 from services.contracts.identifiers import order_id as id_of_order
-from services.contracts.messages import Default, Fill, Order, OrderEvent
+from services.contracts.messages import TERMINAL, Default, Fill, Order, OrderEvent
 from services.engine.context import Context
 from services.engine.effects import AlarmName, Emit
 from services.engine.state import Account, Bucket, Doubt, OpenOrder
@@ -12,7 +12,6 @@ from services.engine.state import Account, Bucket, Doubt, OpenOrder
 DEFAULTS_TOPIC: Final = "defaults"
 OWN_EXECUTIONS: Final = frozenset({"liquidation", "takeover", "adl"})
 TAKEN_OVER: Final = frozenset({"takeover", "adl"})
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 
 
 def open_order_of(message: Order) -> OpenOrder:

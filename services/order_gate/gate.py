@@ -15,10 +15,9 @@ from services.contracts.answers import answer_to
 from services.contracts.codec import decode
 from services.contracts.decimals import parse
 from services.contracts.identifiers import order_id, partition_of
-from services.contracts.messages import Claim, Order, OrderEvent, OrderStatus
+from services.contracts.messages import TERMINAL, Claim, Order, OrderEvent, OrderStatus
 
 ORDERS: Final = "liquidation-orders"
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 Position = Callable[[Order], int]
 
 

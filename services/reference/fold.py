@@ -3,11 +3,11 @@
 from fractions import Fraction
 from typing import Final
 
-from services.contracts.messages import Account, AccountStatement, Fill, Order, OrderEvent, Transfer
+from services.contracts.messages import TERMINAL, Account, AccountStatement, Fill, Order, OrderEvent, Transfer
 from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.reference.ledger import Ledger, add, apply_fill, apply_transfer, cash_beside_futures
-from services.reference.lifecycle import TERMINAL, promised
+from services.reference.lifecycle import promised
 from services.reference.rounding import ceil_e18, exact
 from services.reference.state import MAIN, AccountBook, Bucket, Distress, Doubt, OrderState, World
 

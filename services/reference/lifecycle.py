@@ -16,7 +16,6 @@ from services.reference.valuation import notional
 
 RUNGS: Final = ("healthy", "warning", "margin_call", "reduce_only")
 WORST: Final = len(RUNGS)  # liquidating and bankrupt are below every rung
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 NOT_A_RECOVERY: Final = frozenset({"liquidating", "bankrupt", "dirty", "incomplete"})
 
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.contracts.codec import decode, encode
-from services.contracts.messages import AccountState, Claim, Control, Order, OrderEvent
+from services.contracts.messages import TERMINAL, AccountState, Claim, Control, Order, OrderEvent
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import ACCOUNT_TOPICS
@@ -25,8 +25,6 @@ from services.replay.recompute import (
     recompute_by_reference,
 )
 from services.replay.references import References
-
-TERMINAL = frozenset({"filled", "cancelled", "rejected", "expired"})
 
 
 class NotAnOrder(ValueError):

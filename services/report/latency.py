@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from typing import Any, Final
 
-from services.contracts.messages import Order, OrderEvent, Price
+from services.contracts.messages import TERMINAL, Order, OrderEvent, Price
 from services.contracts.records import Record
 from services.report.grid import Extremes, Grid
 from services.report.quantiles import Quantiles
 
 REMEMBERED: Final = 50_000  # price records whose time can be looked up
 AWAITED: Final = 10_000  # recorded orders whose answer can be timed
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 
 
 class Delay:

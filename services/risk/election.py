@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
 
 from services.adapters.assignor import ShardAssignor
 from services.adapters.kafka_connection import KafkaConnection
-from services.adapters.ports import Unreachable
+from services.adapters.kafka_reach import reaching
 
 POLL_MS: Final = 500
 
@@ -57,11 +56,8 @@ class Election(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             partition_assignment_strategy=[ShardAssignor()],
         )  # fmt: skip
         self._consumer.subscribe([settings.topic], listener=self)
-        try:
-            async with asyncio.timeout(settings.connection.request_timeout_ms / 1000):
-                await self._consumer.start()
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unreachable(f"no Kafka broker answers at {settings.connection.bootstrap}: {error!r}") from error
+        async with reaching(settings.connection):
+            await self._consumer.start()
 
     async def keep(self) -> None:
         """Stay a member for ever; what the topic holds is read by others."""

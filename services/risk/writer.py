@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.kafka_producer import cut
+from services.adapters.kafka_reach import reaching
 from services.adapters.ports import Unreachable
 from services.contracts.codec import encode
 from services.contracts.messages import RiskParameters
@@ -41,11 +42,11 @@ class Writer:
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(self._connection.request_timeout_ms / 1000):
+            async with reaching(self._connection):
                 await self._producer.start()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except Unreachable:
             await self.stop()
-            raise Unreachable(f"no Kafka broker answers at {self._connection.bootstrap}: {error!r}") from error
+            raise
 
     async def write(self, messages: Sequence[RiskParameters]) -> None:
         """All of them or none.

@@ -1,7 +1,10 @@
-"""What a price tick costs the engine, against a numpy scan of every bucket, and how that grows with the number of buckets.
+"""What a price tick costs an engine full of buckets, against a numpy scan of all of them; a fall of everything; and the memory of it.
 
-One process, one run: ticks of the engine and scans alternate. The engine decodes the record, folds it, asks the certificate
-index, evaluates what left its box exactly and redraws; the scan only multiplies and compares floats. Excluded: Kafka, Redis.
+Each size is a process of its own: a shard is restored from rows, as after a restart, then ticks and scans take turns, then every price
+falls by five percent. The engine decodes the record, folds it, asks the certificate index, evaluates what left its box exactly and
+redraws; the scan only multiplies and compares floats. Excluded: Kafka, Redis, encoding of orders.
+
+`python -m tests.bench.engine 3000000` measures one size; `... growth` how a tick grows with instruments and positions.
 """
 
 from __future__ import annotations
@@ -10,119 +13,216 @@ import gc
 import json
 import random
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
+import msgspec
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from services.contracts.records import Record
+from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
+from services.engine.rows import VERSION, AccountRow, BucketRow
 from services.engine.settings import Settings
 
-INSTRUMENTS = 20
-TICKS = 4_000
-SIZES = (10_000, 100_000)
+SMALL, MIDDLE, LARGE = 10_000, 100_000, 1_000_000
+TICKS, SCANS = 20_000, 20
 SIGMA = 0.0002  # of one tick, relative
+FALL = 0.05
+BEGAN_MS = 1_700_000_000_000
+SHARDS = 16  # restored one after the other, as a worker does
+MAINTENANCE = "0.01"
+USUAL: Final = (20, (2, 3))  # instruments, positions a bucket
+_row = msgspec.msgpack.Encoder().encode
 
 
 class Market:
-    """An engine full of cross buckets with 2.5 positions each, and the same positions as columns."""
+    """An engine full of cross buckets, and the same positions as columns."""
 
-    def __init__(self, buckets: int) -> None:
+    def __init__(self, buckets: int, instruments: int, held: tuple[int, ...]) -> None:
         self._dice = random.Random(buckets)
+        self._buckets = buckets
+        self._held = held
         self._offsets: dict[str, int] = {}
+        self._now_ms = BEGAN_MS
         self.engine = Engine(Settings())
-        self.marks = [1000.0] * INSTRUMENTS
-        self._size = np.zeros((buckets, INSTRUMENTS))
+        self.marks = [1000.0] * instruments
+        self._size = np.zeros((buckets, instruments), dtype=np.int8)
         self._cash = np.zeros(buckets)
-        for number in range(INSTRUMENTS):
-            tiers = [{"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}]
+        for number in range(instruments):
+            tiers = [{"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": MAINTENANCE}]
             self._put(
                 "instruments", instrument=f"I{number}", kind="perpetual", contract="linear", underlying="X",
-                settlement_asset="USDT", margin_tiers=tiers,
+                settlement_asset="USDT", margin_tiers=tiers, insurance_pool="pool",
             )  # fmt: skip
             self.tick(number)
-        for number in range(buckets):
-            self._open(number)
+        self.baseline = resident_bytes()
+        self.restore_s = 0.0
+        for shard in range(SHARDS):
+            rows = list(self._rows(range(shard, buckets, SHARDS)))
+            started = time.process_time()
+            self.engine.restore(shard, rows)
+            self.restore_s += time.process_time() - started
+            del rows
+        self._scanned = self._size.astype(np.float64)
 
-    def _open(self, number: int) -> None:
-        account, held = f"a{number}", self._dice.choice((2, 3))
-        self._put("accounts", account=account, margin_mode="cross", valuation_asset="USDT")
-        for instrument in self._dice.sample(range(INSTRUMENTS), held):
-            side = self._dice.choice((1, -1))
-            self._size[number, instrument] = side
-            self._cash[number] -= side * 1000
-            self._put(
-                "fills", fill_id=f"f{number}-{instrument}", account=account, instrument=f"I{instrument}",
-                side="buy" if side > 0 else "sell", quantity="1", price="1000",
+    def _rows(self, numbers: range) -> Iterator[tuple[str, bytes]]:
+        """Two rows an account, as the tables hold them."""
+        dice = self._dice
+        for number in numbers:
+            name, held = f"a{number}", dice.choice(self._held)
+            positions: dict[str, tuple[str, str]] = {}
+            cash = held * 1000 * dice.uniform(0.03, 0.5)
+            for instrument in dice.sample(range(len(self.marks)), held):
+                side = dice.choice((1, -1))
+                self._size[number, instrument] = side
+                positions[f"I{instrument}|net"] = (str(side), "1000")
+                cash -= side * 1000
+            self._cash[number] = cash
+            seen = {"accounts": (0, number), "fills": (0, 3 * number), "transfers": (0, number)}
+            recent = {
+                "transfers": {f"t{number}": dice.getrandbits(56)},
+                "fills": {f"f{number}-{nth}": dice.getrandbits(56) for nth in range(held)},
+            }
+            account = AccountRow(
+                version=VERSION, known=True, provisional=False, client=name, segregation="client", margin_mode="cross",
+                margin_preset=None, valuation_asset="USDT", first_seen_ms=BEGAN_MS - 100_000, recent=recent, parked=[], sequences=[],
+                sequence_gap_since_ms=None, time_ms=BEGAN_MS - 5_000, touched_ms=BEGAN_MS - 5_000, seen=seen,
             )  # fmt: skip
-        deposit = held * 1000 * self._dice.uniform(0.03, 0.5)
-        self._cash[number] += deposit
-        self._put(
-            "transfers",
-            transfer_id=f"t{number}",
-            account=account,
-            asset="USDT",
-            amount=f"{deposit:.2f}",
-            reason="deposit",
-        )
+            bucket = BucketRow(
+                version=VERSION, balances={"USDT": f"{cash:.2f}"}, locked={}, positions=positions, status="healthy", attempts={},
+                orders={}, doubts={}, tries={}, defaulted=False,
+            )  # fmt: skip
+            yield f"{name}|", _row(account)
+            yield f"{name}|main", _row(bucket)
 
-    def tick(self, instrument: int) -> float:
+    def tick(self, instrument: int, move: float | None = None) -> float:
         """Move one price and tell the engine; answers what that took, in seconds."""
-        self.marks[instrument] *= 1 + self._dice.gauss(0, SIGMA)
-        return self._put("prices", instrument=f"I{instrument}", mark_price=f"{self.marks[instrument]:.6f}")
+        self._now_ms += 1
+        self.marks[instrument] *= 1 + (self._dice.gauss(0, SIGMA) if move is None else move)
+        self._put("prices", instrument=f"I{instrument}", mark_price=f"{self.marks[instrument]:.6f}")
+        return self.took
 
     def scan(self) -> float:
         """Equity and maintenance margin of every bucket as columns, and which are under; seconds."""
-        marks = np.array(self.marks)
+        marks: NDArray[np.float64] = np.array(self.marks)
         started = time.perf_counter()
-        equity = self._cash + self._size @ marks
-        maintenance = np.abs(self._size) @ marks * 0.01
+        equity = self._cash + self._scanned @ marks
+        maintenance = np.abs(self._scanned) @ marks * float(MAINTENANCE)
         np.flatnonzero(equity < maintenance)
         return time.perf_counter() - started
 
-    def _put(self, topic: str, **value: object) -> float:
+    def _put(self, topic: str, **value: object) -> list[Effect]:
         offset = self._offsets.get(topic, -1) + 1
         self._offsets[topic] = offset
-        raw = orjson.dumps({"ts_ms": 1} | value)
-        record = Record(topic=topic, partition=0, offset=offset, timestamp_ms=1, key=None, value=raw)
+        raw = orjson.dumps({"ts_ms": self._now_ms} | value)
+        record = Record(topic=topic, partition=0, offset=offset, timestamp_ms=self._now_ms, key=None, value=raw)
         started = time.perf_counter()
-        self.engine.apply(record)
-        return time.perf_counter() - started
+        self.effects = self.engine.apply(record)
+        self.took = time.perf_counter() - started
+        return self.effects
 
 
-def measure(buckets: int) -> tuple[float, float, float, float]:
-    """Median, p99 and mean of a tick, and the median scan, in microseconds."""
-    market = Market(buckets)
+class Measured(msgspec.Struct):
+    """Times in microseconds but where they say otherwise."""
+
+    buckets: int
+    median: float
+    p99: float
+    p999: float
+    worst: float
+    scan: float
+    bytes_a_bucket: float
+    total_bytes: int
+    restore_s: float
+    fall_s: float
+    fall_block_ms: float
+    orders: int
+
+
+def measure(buckets: int, instruments: int = USUAL[0], held: tuple[int, ...] = USUAL[1]) -> Measured:
+    market = Market(buckets, instruments, held)
+    market.tick(0)  # who is already at a threshold is dealt with before the clock runs
     gc.collect()
+    total = resident_bytes() - market.baseline
     gc.freeze()
     ticks, scans = [], []
     for number in range(TICKS):
-        ticks.append(market.tick(number % INSTRUMENTS) * 1e6)
-        if number % 40 == 0:
+        ticks.append(market.tick(number % instruments) * 1e6)
+        if number % (TICKS // SCANS) == 0:
             scans.append(market.scan() * 1e6)
-    gc.unfreeze()
-    return (
-        statistics.median(ticks),
-        statistics.quantiles(ticks, n=100)[98],
-        statistics.fmean(ticks),
-        statistics.median(scans),
-    )
+    orders, blocks = 0, []
+    for instrument in range(instruments):
+        blocks.append(market.tick(instrument, -FALL))
+        orders += sum(isinstance(each, Emit) and each.topic == "liquidation-orders" for each in market.effects)
+    quantiles = statistics.quantiles(ticks, n=1000)
+    return Measured(
+        buckets, statistics.median(ticks), quantiles[989], quantiles[998], max(ticks), statistics.median(scans), total / buckets, total,
+        market.restore_s, sum(blocks), max(blocks) * 1000, orders,
+    )  # fmt: skip
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def apart(buckets: int, instruments: int = USUAL[0], held: tuple[int, ...] = USUAL[1]) -> Measured:
+    """`measure` in a process of its own, so that memory is its own."""
+    command = [sys.executable, "-m", "tests.bench.engine", "one", json.dumps([buckets, instruments, list(held)])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found = msgspec.json.decode(done.stdout, type=Measured)
+    print(
+        f"bench: {found.buckets} buckets, {instruments} instruments, {held} positions: tick p50 {found.median:.1f} us, p99 {found.p99:.0f}, "
+        f"p99.9 {found.p999:.0f}; {found.bytes_a_bucket:.0f} bytes a bucket; restored in {found.restore_s:.1f} s of CPU; "
+        f"fall {found.fall_s:.1f} s, {found.orders} orders",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return found
 
 
 def main() -> None:
-    found = {buckets: measure(buckets) for buckets in SIZES}
-    for buckets, (median, p99, mean, scan) in found.items():
-        detail = f"tick p50 {median:.1f} us, p99 {p99:.0f} us, mean {mean:.0f} us; scan {scan:.0f} us; {INSTRUMENTS} instruments"
-        row(
-            "a tick is this many times cheaper than a numpy scan, p50, " + f"{buckets} buckets",
-            scan / median,
-            ">= 1",
-            detail,
-        )
-    small, large = found[SIZES[0]], found[SIZES[1]]
-    growth = f"p50 {small[0]:.1f} us at {SIZES[0]}, {large[0]:.1f} us at {SIZES[1]}"
-    row(f"tick p50 at {SIZES[1]} buckets / at {SIZES[0]}", large[0] / small[0], "<= 3", growth)
+    small, middle, large = apart(SMALL), apart(MIDDLE), apart(LARGE)
+    ticks = f"tick p50 {large.median:.1f} us, p99 {large.p99:.0f}, p99.9 {large.p999:.0f}; scan {large.scan:.0f} us; {USUAL[0]} instruments"
+    row(
+        "a tick is this many times cheaper than a numpy scan, p50, 1M buckets",
+        large.scan / large.median,
+        ">= 3000",
+        ticks,
+    )
+    growth = ", ".join(f"{m.buckets}: p50 {m.median:.1f} us, p99.9 {m.p999:.0f} us" for m in (small, middle, large))
+    row("tick p50 at 1M buckets / at 10k", large.median / small.median, "<= 1.5", growth)
+    fall = f"{large.orders} orders; {large.restore_s:.1f} s of CPU to restore"
+    row("5 % fall of all instruments over 1M buckets, seconds until the last decision", large.fall_s, "<= 1", fall)
+    row("longest single block in that fall, ms", large.fall_block_ms, "<= 5", "one tick is one block")
+    slope = (large.total_bytes - middle.total_bytes) / (LARGE - MIDDLE)
+    memory = f"{middle.total_bytes / 2**20:.0f} MiB at {MIDDLE}, {large.total_bytes / 2**20:.0f} MiB at {LARGE}"
+    row("bytes of memory a bucket of 2.5 positions, slope from 100k to 1M", slope, "<= 400", memory)
+
+
+def grow() -> None:
+    """By instruments, and by positions a bucket."""
+    few, some, many = (apart(MIDDLE, instruments, (2, 3)) for instruments in (10, 100, 1_000))
+    detail = ", ".join(f"{m.median:.1f} us" for m in (few, some, many))
+    row(
+        "tick p50 with 1,000 instruments / with 10, 100k buckets",
+        many.median / few.median,
+        "<= 1.5",
+        f"10, 100, 1,000: {detail}",
+    )
+    one, ten, hundred = (apart(SMALL, 200, (held,)) for held in (1, 10, 100))
+    detail = ", ".join(f"{m.median:.1f} us, {m.bytes_a_bucket:.0f} B" for m in (one, ten, hundred))
+    row(
+        "tick p50 with 100 positions a bucket / with 1, 10k buckets",
+        hundred.median / one.median,
+        "<= 5",
+        f"1, 10, 100: {detail}",
+    )
 
 
 def row(figure: str, value: float, reach: str, detail: str) -> None:
@@ -130,4 +230,12 @@ def row(figure: str, value: float, reach: str, detail: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["one"]:
+        count, instruments, held = json.loads(sys.argv[2])
+        print(msgspec.json.encode(measure(count, instruments, tuple(held))).decode())
+    elif sys.argv[1:2] == ["growth"]:
+        grow()
+    elif sys.argv[1:]:
+        apart(int(sys.argv[1]))
+    else:
+        main()

@@ -40,7 +40,7 @@ from services.contracts.codec import decode, encode
 from services.contracts.decimals import parse, to_text
 from services.contracts.identifiers import partition_of
 from services.contracts.journal import JOURNAL, JournalRecord, Latest, Read, decode_journal, rows_digest
-from services.contracts.messages import Account, Claim, Fill, Instrument, Order, OrderEvent, Price, Transfer
+from services.contracts.messages import TERMINAL, Account, Claim, Fill, Instrument, Order, OrderEvent, Price, Transfer
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import TOPICS
@@ -64,7 +64,6 @@ CLAIM_TIMEOUT_S: Final = 60.0
 STUCK_S: Final = 60.0  # without the worker reading anything
 WINDOW: Final = 2_000  # records that may be published and not read
 WINDOW_IN_A_STORM: Final = 40
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 PREFIX: Final = "ringfence:"  # of the tables, by default
 LATEST_TIMESTAMP_MS: Final = 10**15  # recordings run ahead of the wall clock
 

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from services.contracts.codec import decode
 from services.contracts.decimals import parse
-from services.contracts.messages import Fill, Instrument, Order, OrderEvent, Price
+from services.contracts.messages import TERMINAL, Fill, Instrument, Order, OrderEvent, Price
 from services.contracts.records import Record
 from services.contracts.views import BucketView
 from services.engine.effects import Alarm, AlarmName, DeadLetter, Effect
@@ -16,7 +16,6 @@ from services.engine.engine import Engine
 from services.engine.views import view_of
 
 Key = tuple[str, str]  # account, bucket
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 LATE_MS: Final = 1_000
 
 

@@ -12,14 +12,13 @@ from typing import Protocol
 from services.contracts.codec import decode
 from services.contracts.decimals import ONE, parse, to_text
 from services.contracts.identifiers import order_id as id_of_order
-from services.contracts.messages import Claim, Fill, Message, Order, OrderEvent, Price, Transfer
+from services.contracts.messages import TERMINAL, Claim, Fill, Message, Order, OrderEvent, Price, Transfer
 from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.engine.rows import BucketRow, decode_row
 from tests.simulation.venue import MAINTENANCE, ORDERS
 
 TAG_BYTES = 16
-TERMINAL = ("filled", "cancelled", "rejected", "expired")
 Key = tuple[str, str, str]  # account, bucket, asset or instrument
 FOLDED = ("fills", "transfers", "order-events", ORDERS)
 
