@@ -87,7 +87,7 @@ def account_line(name: str, partition: int, epoch: int, row: "AccountRow") -> di
         "provisional": row.provisional,
         "account_sequences": row.sequences,
         "parked_fills": len(row.parked),
-        "last_read": {topic: list(place) for topic, place in sorted(row.seen.items())},
+        "last_read": {topic: list(place) for topic, place in sorted(row.last_read.items())},
     }
 
 

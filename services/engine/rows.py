@@ -14,6 +14,11 @@ VERSION: Final = 2
 ACCOUNT_SUFFIX: Final = "|"
 
 Amounts = dict[str, str]
+# A million accounts at rest each name the topics that they were read from.
+CODES: Final = {
+    "accounts": "a", "fills": "f", "transfers": "t", "order-events": "e", "liquidation-orders": "o", "account-statements": "s",
+}  # fmt: skip
+TOPICS: Final = {code: topic for topic, code in CODES.items()}
 
 
 class OrderRow(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +66,7 @@ class BucketRow(msgspec.Struct, frozen=True, array_like=True, tag="b", gc=False)
 
 
 class AccountRow(msgspec.Struct, frozen=True, array_like=True, tag="a", gc=False):
-    """What is kept of an account beside its buckets."""
+    """What is kept of an account beside its buckets; `recent` and `seen` by the codes of their topics."""
 
     version: int
     known: bool
@@ -79,6 +84,11 @@ class AccountRow(msgspec.Struct, frozen=True, array_like=True, tag="a", gc=False
     time_ms: int
     touched_ms: int | None
     seen: dict[str, tuple[int, int]]
+
+    @property
+    def last_read(self) -> dict[str, tuple[int, int]]:
+        """Topic -> partition and offset of the record that was read last."""
+        return {TOPICS.get(code, code): place for code, place in self.seen.items()}
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -101,9 +111,9 @@ def bucket_row(bucket: Bucket) -> BucketRow:
 def account_row(account: Account) -> AccountRow:
     return AccountRow(
         VERSION, account.known, account.provisional, account.client, account.segregation, account.margin_mode, account.margin_preset,
-        account.valuation_asset, account.first_seen_ms, account.recent, account.parked,
+        account.valuation_asset, account.first_seen_ms, {CODES.get(topic, topic): ids for topic, ids in account.recent.items()}, account.parked,
         account.sequences, account.sequence_gap_since_ms, account.time_ms,
-        account.touched_ms, account.seen,
+        account.touched_ms, {CODES.get(topic, topic): place for topic, place in account.seen.items()},
     )  # fmt: skip
 
 
@@ -127,6 +137,8 @@ def restore_account(account: Account, row: AccountRow) -> None:
     for name in AccountRow.__struct_fields__:
         if name != "version":
             setattr(account, name, getattr(row, name))
+    account.recent = {TOPICS.get(code, code): ids for code, ids in row.recent.items()}
+    account.seen = row.last_read
 
 
 def restore_bucket(name: str, row: BucketRow) -> Bucket:

@@ -62,7 +62,7 @@ class Shards:
             number = self._context.accounts.enter(name, resting)
             if number is not None:
                 self._context.totals.enter_resting(resting)
-                note_read(self._context, partition, own.seen)
+                note_read(self._context, partition, own.last_read)
                 return number, resting
         self._wake(partition, name, own, held)
         return None

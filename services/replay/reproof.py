@@ -108,9 +108,9 @@ class Reproof:
                 if isinstance(row, BucketRow):
                     docket.history.begins(bucket, row.tries)
                 else:
-                    docket.entered |= row.seen
-                    self._began[account] = row.seen
-                    seen = row.seen.get(ORDERS, (partition, -1))
+                    read = self._began[account] = row.last_read
+                    docket.entered |= read
+                    seen = read.get(ORDERS, (partition, -1))
                     self._log_ends[partition] = max(self._log_ends[partition], seen[1])
             self._first |= {(topic, partition): 0 for topic in ACCOUNT_TOPICS}
 

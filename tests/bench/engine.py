@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from services.contracts.records import Record
 from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
-from services.engine.rows import VERSION, AccountRow, BucketRow
+from services.engine.rows import CODES, VERSION, AccountRow, BucketRow
 from services.engine.settings import Settings
 
 SMALL, MIDDLE, LARGE = 10_000, 100_000, 1_000_000
@@ -36,7 +36,7 @@ TICKS, SCANS = 20_000, 20
 SIGMA = 0.0002  # of one tick, relative
 FALL = 0.05
 BEGAN_MS = 1_700_000_000_000
-SHARDS = 16  # restored one after the other, as a worker does
+SHARD = 6_250  # accounts that are restored at once: what that holds for a moment is the same at every size, and not in the slope
 MAINTENANCE = "0.01"
 USUAL: Final = (20, (2, 3))  # instruments, positions a bucket
 _row = msgspec.msgpack.Encoder().encode
@@ -62,15 +62,25 @@ class Market:
                 settlement_asset="USDT", margin_tiers=tiers, insurance_pool="pool",
             )  # fmt: skip
             self.tick(number)
-        self.baseline = resident_bytes()
+        self._size.fill(0)
+        self._cash.fill(0)  # touched, so that they are resident now
+        self._baseline = resident_bytes()
         self.restore_s = 0.0
-        for shard in range(SHARDS):
-            rows = list(self._rows(range(shard, buckets, SHARDS)))
+        for shard, first in enumerate(range(0, buckets, SHARD)):
+            rows = list(self._rows(range(first, min(first + SHARD, buckets))))
             started = time.process_time()
             self.engine.restore(shard, rows)
             self.restore_s += time.process_time() - started
             del rows
-        self._scanned = self._size.astype(np.float64)
+
+    def columns(self) -> NDArray[np.float64]:
+        """Signed sizes by bucket and instrument."""
+        return self._size.astype(np.float64)
+
+    def resident(self) -> int:
+        """Bytes that the engine took, without the columns of the scan."""
+        gc.collect()
+        return resident_bytes() - self._baseline
 
     def _rows(self, numbers: range) -> Iterator[tuple[str, bytes]]:
         """Two rows an account, as the tables hold them."""
@@ -85,10 +95,10 @@ class Market:
                 positions[f"I{instrument}|net"] = (str(side), "1000")
                 cash -= side * 1000
             self._cash[number] = cash
-            seen = {"accounts": (0, number), "fills": (0, 3 * number), "transfers": (0, number)}
+            seen = {CODES["accounts"]: (0, number), CODES["fills"]: (0, 3 * number), CODES["transfers"]: (0, number)}
             recent = {
-                "transfers": {f"t{number}": dice.getrandbits(56)},
-                "fills": {f"f{number}-{nth}": dice.getrandbits(56) for nth in range(held)},
+                CODES["transfers"]: {f"t{number}": dice.getrandbits(56)},
+                CODES["fills"]: {f"f{number}-{nth}": dice.getrandbits(56) for nth in range(held)},
             }
             account = AccountRow(
                 version=VERSION, known=True, provisional=False, client=name, segregation="client", margin_mode="cross",
@@ -109,12 +119,12 @@ class Market:
         self._put("prices", instrument=f"I{instrument}", mark_price=f"{self.marks[instrument]:.6f}")
         return self.took
 
-    def scan(self) -> float:
+    def scan(self, size: NDArray[np.float64]) -> float:
         """Equity and maintenance margin of every bucket as columns, and which are under; seconds."""
         marks: NDArray[np.float64] = np.array(self.marks)
         started = time.perf_counter()
-        equity = self._cash + self._scanned @ marks
-        maintenance = np.abs(self._scanned) @ marks * float(MAINTENANCE)
+        equity = self._cash + size @ marks
+        maintenance = np.abs(size) @ marks * float(MAINTENANCE)
         np.flatnonzero(equity < maintenance)
         return time.perf_counter() - started
 
@@ -149,14 +159,14 @@ class Measured(msgspec.Struct):
 def measure(buckets: int, instruments: int = USUAL[0], held: tuple[int, ...] = USUAL[1]) -> Measured:
     market = Market(buckets, instruments, held)
     market.tick(0)  # who is already at a threshold is dealt with before the clock runs
-    gc.collect()
-    total = resident_bytes() - market.baseline
+    total = market.resident()
     gc.freeze()
+    columns = market.columns()
     ticks, scans = [], []
     for number in range(TICKS):
         ticks.append(market.tick(number % instruments) * 1e6)
         if number % (TICKS // SCANS) == 0:
-            scans.append(market.scan() * 1e6)
+            scans.append(market.scan(columns) * 1e6)
     orders, blocks = 0, []
     for instrument in range(instruments):
         blocks.append(market.tick(instrument, -FALL))
