@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.kafka_reach import reaching
-from services.adapters.ports import Outgoing, Unreachable
+from services.adapters.ports import Outgoing, Sent, Unreachable
 
 MAX_BATCH_BYTES: Final = 256 * 1024
 BATCH_FROM: Final = 32  # from so many records for one partition on, the batch API is the cheaper way
+MOST_IN_BATCH: Final = 1_000  # records: what fills a batch of records of usual size
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -43,50 +44,55 @@ class KafkaProducer:
             await self.abandon()
             raise
 
-    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
-        """See `Producer.send`; runs of records for one partition share a batch."""
-        try:
-            return await self._send_all(outgoing)
-        except (KafkaError, OSError, TimeoutError) as error:
-            # A broker without room or leader for the whole timeout: as lost as an acknowledgement that never comes.
-            raise Unreachable(f"{self._connection.bootstrap} takes no records: {error!r}") from error
+    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[Sent]:
+        """See `Producer.send`; what goes to one partition shares batches, and no partition waits for another."""
+        places: dict[tuple[str, int | None], list[int]] = {}
+        for number, item in enumerate(outgoing):
+            places.setdefault((item.topic, item.partition), []).append(number)
+        # Each to its end, also when one fails: whoever is told of the error abandons this producer.
+        done = await asyncio.gather(
+            *(self._send_to(topic, partition, outgoing, which) for (topic, partition), which in places.items()),
+            return_exceptions=True,
+        )
+        sent: list[Sent] = []
+        for each in done:
+            if isinstance(each, (KafkaError, OSError, TimeoutError)):
+                # A broker without room or leader for the whole timeout: as lost as an acknowledgement that never comes.
+                raise Unreachable(f"{self._connection.bootstrap} takes no records: {each!r}") from each
+            if isinstance(each, BaseException):
+                raise each
+            sent += each
+        return sent
 
-    async def _send_all(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
-        offsets: list[asyncio.Future[int]] = []
-        for (_, partition), group in groupby(outgoing, key=lambda item: (item.topic, item.partition)):
-            items = list(group)
-            if partition is None or len(items) < BATCH_FROM:
-                offsets += [await self._send_one(item) for item in items]
-            else:
-                offsets += await self._send_batches(items)
-        return offsets
+    async def _send_to(
+        self, topic: str, partition: int | None, outgoing: Sequence[Outgoing], which: Sequence[int]
+    ) -> list[Sent]:
+        if partition is None or len(which) < BATCH_FROM:
+            return [await self._send_one(number, outgoing[number]) for number in which]
+        return await self._send_batches(topic, partition, outgoing, which)
 
-    async def _send_one(self, item: Outgoing) -> asyncio.Future[int]:
+    async def _send_one(self, number: int, item: Outgoing) -> Sent:
         assert self._producer is not None
         sent = await self._producer.send(
             item.topic, item.value, key=item.key, partition=item.partition, headers=list(item.headers)
         )
-        return _offset_of(sent, 0)
+        return Sent([number], _offset_of(sent))
 
-    async def _send_batches(self, items: Sequence[Outgoing]) -> list[asyncio.Future[int]]:
+    async def _send_batches(
+        self, topic: str, partition: int, outgoing: Sequence[Outgoing], which: Sequence[int]
+    ) -> list[Sent]:
+        """Let others have their turn after each batch: filling one takes a millisecond."""
         assert self._producer is not None
-        offsets: list[asyncio.Future[int]] = []
-        builder, held = self._producer.create_batch(), 0
-        for item in items:
-            added = builder.append(timestamp=None, key=item.key, value=item.value, headers=list(item.headers))
-            if added is None:
-                offsets += await self._submit(builder, items[0], held)
-                builder, held = self._producer.create_batch(), 0
-                added = builder.append(timestamp=None, key=item.key, value=item.value, headers=list(item.headers))
-                assert added is not None, "a record is smaller than an empty batch"
-            held += 1
-        return offsets + await self._submit(builder, items[0], held)
-
-    async def _submit(self, builder: Any, first: Outgoing, count: int) -> list[asyncio.Future[int]]:
-        assert self._producer is not None
-        builder.close()
-        sent = await self._producer.send_batch(builder, first.topic, partition=first.partition)
-        return [_offset_of(sent, index) for index in range(count)]
+        sent: list[Sent] = []
+        done = 0
+        while done < len(which):
+            builder = self._producer.create_batch()
+            held = _fill(builder, [outgoing[number] for number in which[done : done + MOST_IN_BATCH]])
+            batch = await self._producer.send_batch(builder, topic, partition=partition)
+            sent.append(Sent(which[done : done + held], _offset_of(batch)))
+            done += held
+            await asyncio.sleep(0)
+        return sent
 
     async def close(self) -> None:
         """See `Producer.close`."""
@@ -114,8 +120,18 @@ async def cut(producer: AIOKafkaProducer) -> None:
     await producer.client.close()
 
 
-def _offset_of(sent: asyncio.Future[Any], index: int) -> asyncio.Future[int]:
-    """The offset of one record of what was sent, as a future of its own."""
+def _fill(builder: BatchBuilder, items: Sequence[Outgoing]) -> int:
+    """Append as many as fit, and close the batch to others; how many they are."""
+    for held, item in enumerate(items):
+        if builder.append(timestamp=None, key=item.key, value=item.value, headers=list(item.headers)) is None:
+            assert held, "a record is smaller than an empty batch"
+            return held
+    builder.close()
+    return len(items)
+
+
+def _offset_of(sent: asyncio.Future[Any]) -> asyncio.Future[int]:
+    """The offset of what was sent, or of its first record."""
     offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def settle(done: asyncio.Future[Any]) -> None:
@@ -126,7 +142,7 @@ def _offset_of(sent: asyncio.Future[Any], index: int) -> asyncio.Future[int]:
         elif (error := done.exception()) is not None:
             offset.set_exception(error)
         else:
-            offset.set_result(done.result().offset + index)
+            offset.set_result(done.result().offset)
 
     sent.add_done_callback(settle)
     return offset

@@ -67,7 +67,7 @@ class KafkaSnapshots:
             while chunk := list(islice(waiting, CHUNK)):
                 sent = await producer.send([Outgoing(self._topic, partition, key, value) for key, value in chunk])
                 async with asyncio.timeout(self._connection.request_timeout_ms / 1000):
-                    await asyncio.gather(*sent)
+                    await asyncio.gather(*(each.first for each in sent))
             is_whole = True
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unreachable(f"{self._topic}[{partition}] cannot be written: {error!r}") from error

@@ -82,9 +82,9 @@ class Metrics:
     def alarm(self, name: str) -> None:
         self._alarms.labels(name).inc()
 
-    def order(self, trigger: str, stage: str, seconds: float) -> None:
-        self._orders.labels(trigger, stage).inc()
-        self._order_decision.observe(seconds)
+    def order(self, trigger: str, stage: str, seconds: float, count: int) -> None:
+        self._orders.labels(trigger, stage).inc(count)
+        self._order_decision.observe(seconds, count)
 
     def deficit(self, asset: str, amount: float) -> None:
         self._deficit.labels(asset).inc(amount)
@@ -95,8 +95,8 @@ class Metrics:
     def decided(self, seconds: float) -> None:
         self._decide.observe(seconds)
 
-    def acked(self, seconds: float) -> None:
-        self._order_ack.observe(seconds)
+    def acked(self, seconds: float, count: int) -> None:
+        self._order_ack.observe(seconds, count)
 
     def gate(self, partition: int, reasons: frozenset[str]) -> None:
         self._gate.labels(partition).set(not reasons)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from services.contracts.records import Record
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -57,15 +59,22 @@ class Batch:
     traceparents: Mapping[int, bytes] = field(default_factory=dict)  # offset -> W3C trace context, of traced records
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One record to append. `partition` None leaves the choice to the key."""
+class Outgoing(Struct, frozen=True, gc=False):
+    """One record to append. `partition` None leaves the choice to the key. A storm makes many of them."""
 
     topic: str
     partition: int | None
     key: bytes | None
     value: bytes
     headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Records that share one fate: `which` they are in what was handed over, and the offset of the `first`; the others follow it."""
+
+    which: Sequence[int]
+    first: asyncio.Future[int]
 
 
 class Producer(Protocol):
@@ -78,8 +87,12 @@ class Producer(Protocol):
             Unreachable: no broker answered in time.
         """
 
-    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
-        """Hand over; each future is the offset, or an error after which the fate of the record is unknown."""
+    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[Sent]:
+        """Hand over; where a future is an error instead of an offset, the fate of its records is unknown.
+
+        Raises:
+            Unreachable: the fate of all of them is unknown.
+        """
 
     async def close(self) -> None:
         """Wait (bounded) until what was handed over is acknowledged, then disconnect."""
@@ -238,11 +251,11 @@ class Meter(Protocol):
     def records(self, topic: str, count: int) -> None: ...
     def refused(self, reason: str) -> None: ...
     def alarm(self, name: str) -> None: ...
-    def order(self, trigger: str, stage: str, seconds: float) -> None: ...
+    def order(self, trigger: str, stage: str, seconds: float, count: int) -> None: ...
     def deficit(self, asset: str, amount: float) -> None: ...
     def evaluated(self, seconds: float, marks: int) -> None: ...
     def decided(self, seconds: float) -> None: ...
-    def acked(self, seconds: float) -> None: ...
+    def acked(self, seconds: float, count: int) -> None: ...
     def gate(self, partition: int, reasons: frozenset[str]) -> None: ...
     def dropped(self, partition: int) -> None: ...
     def flushed(self, partition: int, rows: int, seconds: float) -> None: ...

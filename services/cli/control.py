@@ -127,7 +127,7 @@ async def _send(config: Any, message: "Control") -> int:
         key = f"{message.scope}:{message.target}".encode()
         async with asyncio.timeout(config.kafka.request_timeout_ms / 1000):
             (sent,) = await producer.send([Outgoing(topic, 0, key, encode(message))])
-            return await sent
+            return await sent.first
     except (KafkaError, TimeoutError) as error:
         raise Unreachable(f"{topic} did not take the record, or nobody said so: {error!r}") from error
     finally:

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from services.contracts.checks import check
 from services.contracts.messages import Message
@@ -16,6 +15,7 @@ DETAIL_LIMIT: Final = 200
 _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS if topic.message is not None
 }
+_encoder: Final = msgspec.json.Encoder()
 _limits: Final = {topic.name: topic.max_bytes for topic in TOPICS}
 
 
@@ -44,7 +44,7 @@ def decode(topic: str, value: bytes) -> Message | Refusal:
 
 def encode(message: Message) -> bytes:
     """Compact JSON with the fields in their declared order: the bytes that ids, signatures and replays rely on."""
-    return orjson.dumps(msgspec.to_builtins(message))
+    return _encoder.encode(message)
 
 
 def printable(text: str) -> str:

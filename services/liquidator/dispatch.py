@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final, NamedTuple, Protocol
 
 from services.adapters.ports import Clock, Headers, Logger, Meter, Outgoing
 from services.adapters.rate_limit import RateLimit
@@ -78,6 +80,14 @@ class Alarms:
             self._log.error("alarm", name=name, held_back=held, **fields)
 
 
+class _Due(NamedTuple):
+    """What made orders due, and whether nothing was folded after it."""
+
+    cause: Cause
+    arrived: Arrived
+    is_fresh: bool
+
+
 class MayGo(Protocol):
     """Whether an order leaves now; `is_fresh`: nothing was folded since it was decided."""
 
@@ -120,6 +130,9 @@ class Dispatch:
         self._meter = meter
         self._alarms = alarms
         self._number = 0
+        self._now_ms, self._now = 0, 0.0  # when the effects came that are being carried out
+        self._waits: Counter[tuple[str, str, int]] = Counter()  # trigger, stage, milliseconds -> their orders
+        self._due: _Due | None = None  # the newest: a storm of orders shares one
         self.may_go: MayGo = _everything  # what is kept back here is decided again
         self.keeps_back: KeepsBack = _nothing
         self._handlers: dict[type, Callable[..., None]] = {
@@ -136,8 +149,12 @@ class Dispatch:
     def carry_out(self, effects: Sequence[Effect], arrival: Arrival | None = None) -> None:
         """Queue, count and log what the engine wants done."""
         before = self._number
+        self._now_ms, self._now, self._due = self._clock.now_ms(), self._clock.monotonic(), None
         for effect in effects:
             self._handlers[type(effect)](effect, arrival)
+        for (trigger, stage, waited_ms), count in self._waits.items():
+            self._meter.order(trigger, stage, waited_ms / 1000, count)
+        self._waits.clear()
         if arrival is not None and self._number > before:
             self._meter.decided(self._clock.monotonic() - arrival.at)
 
@@ -151,24 +168,11 @@ class Dispatch:
         self._put(Kind.OTHER, shard, "", self._outgoing(JOURNAL, partition, session, value))
 
     def _emit(self, effect: Emit, arrival: Arrival | None) -> None:
-        shard = self._shards.get(effect.partition) if effect.partition is not None else None
         message = effect.message
-        outgoing = self._outgoing(effect.topic, effect.partition, effect.key, encode(message))
         if isinstance(message, Order):
-            assert shard is not None, "an order of a shard that is not ours"
-            if not self.may_go(shard, message, is_fresh=arrival is None or arrival.ends_with(effect.cause)):
-                return
-            cause = self._arrived(effect.cause, arrival)
-            now_ms = self._clock.now_ms()
-            due_ms = (
-                now_ms if cause.timestamp_ms is None else cause.timestamp_ms
-            )  # what time made due is counted from now
-            self._meter.order(message.trigger, message.stage, max(0, now_ms - due_ms) / 1000)
-            if context := self._orders.decided(message, cause):
-                outgoing = replace(outgoing, headers=(*outgoing.headers, *context))
-            self._put(Kind.ORDER, shard, message.order_id, outgoing, due_ms)
-            shard.outstanding[message.order_id] = (self._number, self._clock.monotonic())
+            self._order(effect, message, arrival)
             return
+        shard = self._shards.get(effect.partition) if effect.partition is not None else None
         if isinstance(message, Default):
             shard = self._shards.get(effect.cause.partition)  # where its order was read: that store waits for it
         if self.keeps_back(shard, effect):
@@ -176,16 +180,35 @@ class Dispatch:
         if isinstance(message, Default):
             self._meter.deficit(message.asset, float(message.deficit))
         if not self._names.shadow:
+            outgoing = self._outgoing(effect.topic, effect.partition, effect.key, encode(message))
             self._put(Kind.OTHER, shard, "", outgoing)
+
+    def _order(self, effect: Emit, order: Order, arrival: Arrival | None) -> None:
+        shard = self._shards.get(effect.partition) if effect.partition is not None else None
+        assert shard is not None, "an order of a shard that is not ours"
+        due = self._due
+        if due is None or due.cause is not effect.cause:
+            is_fresh = arrival is None or arrival.ends_with(effect.cause)
+            due = self._due = _Due(effect.cause, self._arrived(effect.cause, arrival), is_fresh)
+        if not self.may_go(shard, order, is_fresh=due.is_fresh):
+            return
+        due_ms = due.arrived.timestamp_ms
+        if due_ms is None:
+            due_ms = self._now_ms  # what time made due is counted from now
+        self._waits[order.trigger, order.stage, max(0, self._now_ms - due_ms)] += 1
+        context = self._orders.decided(order, due.arrived)
+        outgoing = self._outgoing(effect.topic, effect.partition, effect.key, encode(order), context)
+        self._put(Kind.ORDER, shard, order.order_id, outgoing, due_ms)
+        shard.outstanding[order.order_id] = (self._number, self._now)
 
     def _arrived(self, cause: Cause, arrival: Arrival | None) -> Arrived:
         """The record that made an order due, with its times; of a timer its place only."""
         if arrival is None:
             return Arrived(cause.topic, cause.partition, cause.offset)
-        waited_ms = round((self._clock.monotonic() - arrival.at) * 1000)
+        waited_ms = round((self._now - arrival.at) * 1000)
         return Arrived(
             cause.topic, cause.partition, cause.offset, arrival.caused_ms(cause.topic, cause.offset),
-            self._clock.now_ms() - waited_ms, arrival.traceparents.get(cause.offset),
+            self._now_ms - waited_ms, arrival.traceparents.get(cause.offset),
         )  # fmt: skip
 
     def _dead_letter(self, effect: DeadLetter, _: Arrival | None) -> None:
@@ -227,8 +250,11 @@ class Dispatch:
         partition = shard.partition if shard is not None else None
         self._outbox.put(Item(self._number, kind, partition, ident, outgoing, caused_ms))
 
-    def _outgoing(self, topic: str, partition: int | None, key: str, value: bytes) -> Outgoing:
-        return Outgoing(self._names.physical(topic), partition, key.encode(), value, _headers(topic))
+    def _outgoing(self, topic: str, partition: int | None, key: str, value: bytes, context: Headers = ()) -> Outgoing:
+        headers = _headers(topic)
+        return Outgoing(
+            self._names.physical(topic), partition, key.encode(), value, (*headers, *context) if context else headers
+        )
 
 
 def _that_fits(record: Record) -> tuple[bytes | None, bytes, Headers]:
@@ -244,6 +270,7 @@ def _that_fits(record: Record) -> tuple[bytes | None, bytes, Headers]:
     return key, value[: MOST_DEAD_BYTES - len(key or b"")], (("whole-bytes", whole),)
 
 
+@cache
 def _headers(topic: str) -> Headers:
     schema = BY_NAME[topic].schema
     content: Headers = (("content-type", b"application/json"),)

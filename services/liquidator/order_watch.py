@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import structs
+from msgspec import Struct
 
 from services.adapters.ports import Clock, Headers
 from services.adapters.tracing import Arrived, Tracer
@@ -19,13 +19,32 @@ HEARD: Final = 10_000  # accounts whose newest traced record is remembered
 HEARD_MS: Final = 10_000  # and for how long
 
 
+class _Known(Struct):
+    """Told often, asked for rarely: written out only when it is."""
+
+    order: Order
+    decided_ms: int
+    caused_ms: int | None
+    acknowledged_ms: int | None = None
+    offset: int | None = None
+
+    def shown(self) -> OrderStatus:
+        order = self.order
+        return OrderStatus(
+            order_id=order.order_id, account=order.account, bucket=order.bucket, instrument=order.instrument,
+            side=order.side, quantity=order.quantity, limit_price=order.limit_price, stage=order.stage,
+            trigger=order.trigger, attempt=order.attempt, decided_ms=self.decided_ms, caused_ms=self.caused_ms,
+            acknowledged_ms=self.acknowledged_ms, offset=self.offset,
+        )  # fmt: skip
+
+
 class OrderWatch:
     """Told of every order when it is decided, acknowledged, or when its fate became unknown."""
 
     def __init__(self, clock: Clock, tracer: Tracer) -> None:
         self._clock = clock
         self._tracer = tracer
-        self._newest: OrderedDict[str, OrderStatus] = OrderedDict()
+        self._newest: OrderedDict[str, _Known] = OrderedDict()
         self._heard: OrderedDict[str, Arrived] = OrderedDict()
         self.decided_count = 0
 
@@ -47,11 +66,7 @@ class OrderWatch:
         """The order is about to be queued; the answer are headers that carry the trace's context to its consumers."""
         self.decided_count += 1
         self._newest.pop(order.order_id, None)  # sent again: the newest word counts
-        self._newest[order.order_id] = OrderStatus(
-            order_id=order.order_id, account=order.account, bucket=order.bucket, instrument=order.instrument,
-            side=order.side, quantity=order.quantity, limit_price=order.limit_price, stage=order.stage,
-            trigger=order.trigger, attempt=order.attempt, decided_ms=self._clock.now_ms(), caused_ms=cause.timestamp_ms,
-        )  # fmt: skip
+        self._newest[order.order_id] = _Known(order, self._clock.now_ms(), cause.timestamp_ms)
         if len(self._newest) > ORDERS_SHOWN:
             self._newest.popitem(last=False)
         return self._tracer.decided(order, self._traced_cause(order, cause))
@@ -67,10 +82,9 @@ class OrderWatch:
 
     def acknowledged(self, order_id: str, offset: int) -> None:
         """The broker has it at `offset`."""
-        shown = self._newest.get(order_id)
-        if shown is not None:
-            now_ms = self._clock.now_ms()
-            self._newest[order_id] = structs.replace(shown, acknowledged_ms=now_ms, offset=offset)
+        known = self._newest.get(order_id)
+        if known is not None:
+            known.acknowledged_ms, known.offset = self._clock.now_ms(), offset
         self._tracer.acknowledged(order_id, offset)
 
     def unknown(self, order_ids: Iterable[str]) -> None:
@@ -80,4 +94,4 @@ class OrderWatch:
 
     def newest(self) -> list[OrderStatus]:
         """Newest first."""
-        return list(reversed(self._newest.values()))
+        return [known.shown() for known in reversed(self._newest.values())]

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from services.adapters.ports import Clock, Logger, Outgoing, Producer, Unreachable
 
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 2.0
 MOST_WAITING: Final = 50_000  # items; whoever produces more of them waits
+AT_ONCE: Final = 4_000  # items handed to the producer before the loop may do something else
 
 
 class Kind(Enum):
@@ -29,8 +31,7 @@ class Kind(Enum):
     OTHER = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True, gc=False):
     """One record on its way. `number` orders all of them; `ident` is the order's id or the claim's nonce."""
 
     number: int
@@ -62,8 +63,8 @@ class Outbox:
         self._room = asyncio.Event()
         self._room.set()
         self._broken: BaseException | None = None
-        self.may_send: Callable[[Item], bool] = lambda _: True
-        self.on_acked: Callable[[Item, int], None] = lambda *_: None
+        self.may_send: Callable[[int], bool] = lambda _: True  # orders of this shard
+        self.on_acked: Callable[[Sequence[Item], int], None] = lambda *_: None  # and the offset of the first of them
         self.on_lost: Callable[[frozenset[int]], None] = lambda _: None
 
     @property
@@ -79,10 +80,11 @@ class Outbox:
     def put(self, item: Item) -> None:
         """Send after everything that was put before."""
         self._queue.append(item)
-        self._idle.clear()
-        if self.waiting >= MOST_WAITING:
+        if len(self._queue) == 1:  # else somebody is at it already
+            self._idle.clear()
+            self._wake.set()
+        if len(self._queue) + len(self._in_flight) >= MOST_WAITING:
             self._room.clear()
-        self._wake.set()
 
     @property
     def waiting(self) -> int:
@@ -121,37 +123,49 @@ class Outbox:
             await self._producer.close()
 
     async def _send_queued(self) -> None:
+        while self._queue and self._broken is None:
+            if items := self._take():
+                await self._send(items)
+
+    def _take(self) -> list[Item]:
+        """The next items to hand over; orders that may not go any more are dropped."""
         items: list[Item] = []
-        withheld: set[int] = set()
-        while self._queue:
+        may_send: dict[int, bool] = {}
+        for _ in range(min(AT_ONCE, len(self._queue))):
             item = self._queue.popleft()
-            if item.kind is not Kind.ORDER or self.may_send(item):
-                items.append(item)
-            elif item.shard is not None:
-                withheld.add(item.shard)
-        if withheld:
-            self._log.warning("orders_withheld", partitions=sorted(withheld))
-        if not items:
-            return
+            if item.kind is Kind.ORDER:
+                assert item.shard is not None, "an order is of a shard"
+                if item.shard not in may_send:
+                    may_send[item.shard] = self.may_send(item.shard)
+                if not may_send[item.shard]:
+                    continue
+            items.append(item)
+        if withheld := sorted(shard for shard, may in may_send.items() if not may):
+            self._log.warning("orders_withheld", partitions=withheld)
+        return items
+
+    async def _send(self, items: Sequence[Item]) -> None:
         self._in_flight.update((item.number, item) for item in items)
         assert self._producer is not None
         try:
-            offsets = await self._producer.send([item.outgoing for item in items])
+            sent = await self._producer.send([item.outgoing for item in items])
         except Unreachable as error:
             self._break(error)
             return
-        for item, offset in zip(items, offsets, strict=True):
-            offset.add_done_callback(partial(self._settle, self._producer, item))
+        for each in sent:
+            together = [items[number] for number in each.which]
+            each.first.add_done_callback(partial(self._settle, self._producer, together))
 
-    def _settle(self, producer: Producer, item: Item, done: asyncio.Future[int]) -> None:
-        error = done.exception()
+    def _settle(self, producer: Producer, items: Sequence[Item], first: asyncio.Future[int]) -> None:
+        error = first.exception()
         if producer is not self._producer:
-            return  # its fate was declared unknown when the producer was given up
+            return  # their fate was declared unknown when the producer was given up
         if error is not None:
             self._break(error)
             return
-        del self._in_flight[item.number]
-        self.on_acked(item, done.result())
+        for item in items:
+            del self._in_flight[item.number]
+        self.on_acked(items, first.result())
         self._note_idle()
 
     def _note_idle(self) -> None:

@@ -430,24 +430,28 @@ class Worker:
 
     # -- what was sent -----------------------------------------------------------------------------------------------------
 
-    def _may_send(self, item: Item) -> bool:
-        """Whether an order that was decided a moment ago may still go out: not after a pause, nor once the shard is lost."""
+    def _may_send(self, partition: int) -> bool:
+        """Whether orders that were decided a moment ago may still go out: not after a pause, nor once the shard is lost."""
         self._beat()
-        shard = self.shards.get(item.shard) if item.shard is not None else None
+        shard = self.shards.get(partition)
         return shard is not None and not shard.reasons & HOLD_ORDERS
 
-    def _acked(self, item: Item, offset: int) -> None:
-        if item.kind is Kind.ORDER:
-            self._orders.acknowledged(item.ident, offset)
-            if item.caused_ms is not None:
-                self._meter.acked(max(0, self._clock.now_ms() - item.caused_ms) / 1000)
-        shard = self.shards.get(item.shard) if item.shard is not None else None
-        if shard is None:
-            return
-        if item.kind is Kind.CLAIM:
-            self._ownership.claim_acked(shard, item.ident, offset)
-        elif shard.unacked.pop(item.number, item) is None:
-            shard.progress.set()
+    def _acked(self, items: Sequence[Item], first: int) -> None:
+        now_ms, waits = self._clock.now_ms(), Counter[int]()
+        for offset, item in enumerate(items, first):
+            if item.kind is Kind.ORDER:
+                self._orders.acknowledged(item.ident, offset)
+                if item.caused_ms is not None:
+                    waits[max(0, now_ms - item.caused_ms)] += 1
+            shard = self.shards.get(item.shard) if item.shard is not None else None
+            if shard is None:
+                continue
+            if item.kind is Kind.CLAIM:
+                self._ownership.claim_acked(shard, item.ident, offset)
+            elif shard.unacked.pop(item.number, item) is None:
+                shard.progress.set()
+        for waited_ms, count in waits.items():
+            self._meter.acked(waited_ms / 1000, count)
 
     def _lost(self, partitions: frozenset[int]) -> None:
         for partition in sorted(partitions & set(self.shards)):

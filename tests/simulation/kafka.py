@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from services.adapters.ports import Batch, Feed, Headers, LogRange, Outgoing, Unreachable
+from services.adapters.ports import Batch, Feed, Headers, LogRange, Outgoing, Sent, Unreachable
 from services.contracts.records import Record
 from services.contracts.topics import ACCOUNT_TOPICS
 from tests.simulation.loop import Process, VirtualLoop, true_ms
@@ -73,7 +73,7 @@ class Request:
     """Records of one producer for one partition, on their way together."""
 
     items: list[Outgoing]
-    futures: list[asyncio.Future[int]]
+    sent: Sent
     arrived: bool = False
     dropped: bool = False
 
@@ -100,25 +100,27 @@ class SimProducer:
     async def start(self) -> None:
         await self._link.request(lambda: None, "start producer")
 
-    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
+    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[Sent]:
         kind, entered = self._kind(outgoing), self._broker.loop.time()
         await self._point(f"{kind}:before")
-        loop = self._broker.loop
-        futures: list[asyncio.Future[int]] = [loop.create_future() for _ in outgoing]
-        groups: dict[Place, Request] = {}
-        for item, future in zip(outgoing, futures, strict=True):
+        groups: dict[Place, tuple[list[Outgoing], list[int]]] = {}
+        for number, item in enumerate(outgoing):
             self._watch(item, entered)
             partition = item.partition
             if partition is None:
                 self._counter += 1
                 partition = self._counter % self._broker.partitions
-            request = groups.setdefault((item.topic, partition), Request([], []))
-            request.items.append(item)
-            request.futures.append(future)
-        for place, request in groups.items():
+            items, which = groups.setdefault((item.topic, partition), ([], []))
+            items.append(item)
+            which.append(number)
+        requests = [
+            (place, Request(items, Sent(which, self._broker.loop.create_future())))
+            for place, (items, which) in groups.items()
+        ]
+        for place, request in requests:
             self._launch(place, request)
         await self._point(f"{kind}:after")
-        return futures
+        return [request.sent for _, request in requests]
 
     @staticmethod
     def _kind(outgoing: Sequence[Outgoing]) -> str:
@@ -155,20 +157,18 @@ class SimProducer:
         request.arrived = True
         offsets = [self._broker.append(*place, item.key, item.value, item.headers) for item in request.items]
         if fate == "ok":
-            self._broker.loop.later(self._link.latency(), self._answer, request, offsets)
+            self._broker.loop.later(self._link.latency(), self._answer, request, offsets[0])
 
     @staticmethod
-    def _answer(request: Request, offsets: list[int]) -> None:
-        for future, offset in zip(request.futures, offsets, strict=True):
-            if not future.done():
-                future.set_result(offset)
+    def _answer(request: Request, first: int) -> None:
+        if not request.sent.first.done():
+            request.sent.first.set_result(first)
 
     def _fail(self, request: Request) -> None:
         self._broken = True
-        for future in request.futures:
-            if not future.done():
-                future.set_exception(Unreachable("no acknowledgement"))
-                future.exception()  # retrieved: a dead process asks for it no more
+        if not request.sent.first.done():
+            request.sent.first.set_exception(Unreachable("no acknowledgement"))
+            request.sent.first.exception()  # retrieved: a dead process asks for it no more
 
     async def close(self) -> None:
         await self._point("close")

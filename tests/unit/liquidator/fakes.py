@@ -18,6 +18,7 @@ from services.adapters.ports import (
     LogRange,
     Outgoing,
     RolledBack,
+    Sent,
     Snapshot,
     Stored,
     Unreachable,
@@ -148,11 +149,11 @@ class FakeProducer:
         self.open = True
         self.broker.producers += 1
 
-    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[asyncio.Future[int]]:
-        futures = []
-        for item in outgoing:
+    async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[Sent]:
+        sent = []
+        for number, item in enumerate(outgoing):
             future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            futures.append(future)
+            sent.append(Sent([number], future))
             if self.broker.holding:
                 self.broker.held.append((item, future))
             elif self.broker.failing in ("lost", "unknown", "down"):
@@ -161,7 +162,7 @@ class FakeProducer:
                 future.set_exception(Unreachable("no acknowledgement"))
             else:
                 future.set_result(self.broker._store(item))
-        return futures
+        return sent
 
     async def close(self) -> None:
         self.open = False
@@ -439,11 +440,11 @@ class NullMeter:
 
     def records(self, topic: str, count: int) -> None: ...
     def refused(self, reason: str) -> None: ...
-    def order(self, trigger: str, stage: str, seconds: float) -> None: ...
+    def order(self, trigger: str, stage: str, seconds: float, count: int) -> None: ...
     def deficit(self, asset: str, amount: float) -> None: ...
     def evaluated(self, seconds: float, marks: int) -> None: ...
     def decided(self, seconds: float) -> None: ...
-    def acked(self, seconds: float) -> None: ...
+    def acked(self, seconds: float, count: int) -> None: ...
     def flushed(self, partition: int, rows: int, seconds: float) -> None: ...
     def loop_gap(self, seconds: float) -> None: ...
     def loop_delay(self, seconds: float) -> None: ...
