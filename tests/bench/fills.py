@@ -11,7 +11,6 @@ journal. Everything shares the machine with the broker, one after the other, in 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
 import statistics
