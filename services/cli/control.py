@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from services.cli.output import ExitCode, stop
+from services.cli.output import ExitCode, note, stop
 from services.cli.topics import ConfigFile
 
 if TYPE_CHECKING:
@@ -103,15 +103,18 @@ def _publish(
     if isinstance(checked := decode("controls", encode(message)), Refusal):
         stop(f"{checked.reason}: {checked.detail}", ExitCode.WRONG_USE)
     try:
-        offset = asyncio.run(_send(load(config), message))
+        offset, unknown = asyncio.run(_send(load(config), message))
     except Misconfigured as error:
         stop(str(error), ExitCode.WRONG_USE)
     except Unreachable as error:
         stop(str(error), ExitCode.UNREACHABLE)
     typer.echo(f"{action} of {scope} {message.target} written at offset {offset}")
+    if unknown:
+        note(f"no record of the instruments speaks of {message.target}: is it spelt as they spell it?")
 
 
-async def _send(config: Any, message: "Control") -> int:
+async def _send(config: Any, message: "Control") -> tuple[int, bool]:
+    """Its offset, and whether its target is an instrument that nobody knows. It is written first: a halt waits for nothing."""
     import asyncio
 
     from aiokafka.errors import KafkaError
@@ -127,11 +130,28 @@ async def _send(config: Any, message: "Control") -> int:
         key = f"{message.scope}:{message.target}".encode()
         async with asyncio.timeout(config.kafka.request_timeout_ms / 1000):
             (sent,) = await producer.send([Outgoing(topic, 0, key, encode(message))])
-            return await sent.first
+            offset = await sent.first
+        return offset, message.scope == "instrument" and not await _knows(config, message.target)
     except (KafkaError, TimeoutError) as error:
         raise Unreachable(f"{topic} did not take the record, or nobody said so: {error!r}") from error
     finally:
         await producer.close()
+
+
+async def _knows(config: Any, instrument: str) -> bool:
+    from services.adapters.ports import Unreachable
+    from services.adapters.topic_reader import read_whole
+    from services.contracts.codec import decode
+    from services.contracts.messages import Instrument
+
+    try:
+        records = await read_whole(
+            config.kafka.connection("ringfence-control"), f"{config.kafka.topic_prefix}instruments"
+        )
+    except Unreachable:
+        return True  # the record is written, and that is what was asked for
+    messages = (decode("instruments", record.value) for record in records)
+    return any(isinstance(message, Instrument) and message.instrument == instrument for message in messages)
 
 
 def _offset(text: str) -> tuple[str, int]:

@@ -101,6 +101,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     newest_price_ms: int | None = None  # broker time of the newest price record
     prices: list[PriceStatus] = []  # doubtful ones first, then the oldest
     price_grades: dict[str, int] = {}  # of all
+    halts: dict[str, int] = {}  # by an operator, in force: how many of all, instruments and accounts
     statuses: dict[str, int] = {}  # of all buckets
     worst: list[BucketStatus] = []  # of those that are not healthy, the least equity for its maintenance margin first
     orders: list[OrderStatus] = []  # newest first

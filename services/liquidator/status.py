@@ -92,31 +92,29 @@ class StatusPage:
             return self._collected[1]
 
     async def _collect(self) -> WorkerStatus:
-        statuses, candidates = await self._survey()
-        worst = await self._worst(candidates)
+        worst = await self._worst(await self._survey())
+        counts = self._engine.census.statuses
+        statuses = {status: counts[status] for status in STATUS_ORDER if counts.get(status)}
         prices, grades = self._prices()  # from here on all at one moment
         now = self._clock.monotonic()
         shards = [self._shard(shard, now) for _, shard in sorted(self._worker.shards.items())]
         return structs.replace(
             self._unchanging, now_ms=self._clock.now_ms(), not_live=self._not_live(), not_ready=self._not_ready(),
             shards=shards, broadcast_lag=dict(self._broadcast.lag()), newest_price_ms=self._worker.newest_price_ms,
-            prices=prices, price_grades=grades, statuses=statuses, worst=worst,
+            prices=prices, price_grades=grades, halts=self._engine.halts(), statuses=statuses, worst=worst,
             orders=self._orders.newest(), orders_decided=self._orders.decided_count, queued=self._outbox.queued,
             in_flight=self._outbox.in_flight,
         )  # fmt: skip
 
-    async def _survey(self) -> tuple[dict[str, int], list[BucketKey]]:
-        """Buckets by status, and the keys of those to look at closely: the worst statuses first."""
-        counts: Counter[str] = Counter()
+    async def _survey(self) -> list[BucketKey]:
+        """The keys of the buckets to look at closely: the worst statuses first."""
         found: dict[str, list[BucketKey]] = {}
         for number, (account, bucket, status) in enumerate(self._engine.survey(), 1):
-            counts[status] += 1
             if status not in CALM and len(kept := found.setdefault(status, [])) < VALUED:
                 kept.append((account, bucket))
             if number % STEP == 0:
                 await asyncio.sleep(0)
-        ordered = [key for status in STATUS_ORDER for key in found.get(status, ())]
-        return {status: counts[status] for status in STATUS_ORDER if counts[status]}, ordered[:VALUED]
+        return [key for status in STATUS_ORDER for key in found.get(status, ())][:VALUED]
 
     async def _worst(self, candidates: list[BucketKey]) -> list[BucketStatus]:
         views: list[BucketView] = []

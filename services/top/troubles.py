@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -60,12 +60,21 @@ def _of_worker(name: str, status: WorkerStatus) -> list[Trouble]:
             which = ", ".join([*names, f"{count - len(names)} more"] if count > len(names) else names)
             weight = Weight.WATCH if grade == "halted" else Weight.BLIND
             found.append(Trouble(weight, f"{name}: {count} {grade} prices: {which}"))
+    if halted := _halted(status.halts):
+        found.append(Trouble(Weight.WATCH, f"{name}: an operator has halted {halted}"))
     for bad in ("dirty", "incomplete"):
         if count := status.statuses.get(bad):
             found.append(Trouble(Weight.BLIND, f"{name}: {count} buckets cannot be decided ({bad})"))
     if status.queued > QUEUED:
         found.append(Trouble(Weight.WATCH, f"{name}: {status.queued} records wait to be sent to Kafka"))
     return found
+
+
+def _halted(halts: Mapping[str, int]) -> str:
+    """Nothing where no halt is in force."""
+    if halts.get("all"):
+        return "everything"
+    return " and ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in halts.items() if count)
 
 
 def stands_by(shard: ShardStatus) -> bool:

@@ -32,10 +32,17 @@ async def test_what_is_written_is_a_control(kafka: KafkaServer, topic_prefix: st
             ("resume", "--scope", "all", "--operator", "me"),
             ("clear", "--scope", "account", "--target", "a-1", "--through", "fills=7", "--through", "transfers=9"),
         ]
+        done_of_known: list[str] = []
         for command in commands:
             done = await asyncio.to_thread(ringfence, kafka.bootstrap, topic_prefix, *command)
             assert done.exit_code == 0, done.output
+            done_of_known.append(done.stderr)
         found = [(record.key, decode("controls", record.value)) for record in await venue.read_all(["controls"])]
+        unknown = await asyncio.to_thread(
+            ringfence, kafka.bootstrap, topic_prefix, "halt", "--scope", "instrument", "--target", "BTC-PREP"
+        )
+        assert (unknown.exit_code, "is it spelt" in unknown.stderr) == (0, True)
+    assert "is it spelt" not in "".join(done_of_known)
     assert [key for key, _ in found] == [b"instrument:BTC-PERP", b"all:*", b"account:a-1"]
     halt, resume, clear = (message for _, message in found)
     assert isinstance(halt, Control)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,14 @@ class BookEngine:
         for name, age_ms, grade in self.marks:
             yield name, "1.5", now_ms - age_ms, grade
 
+    @property
+    def census(self) -> SimpleNamespace:
+        """Every bucket counts, also those that rest and are not surveyed."""
+        return SimpleNamespace(statuses=Counter(status for _, status, _, _ in self.book if status != "closed"))
+
+    def halts(self) -> dict[str, int]:
+        return {"all": 0, "instrument": 2, "account": 0}
+
     def dirty_count(self, _: int) -> int:
         return 3
 
@@ -97,6 +106,7 @@ async def test_it_is_json_that_its_reader_understands(made: Page) -> None:
     assert shard.next["fills"] == 1
     assert shard.dirty_rows == 3
     assert status.broadcast_lag == {"prices": 4}
+    assert status.halts == {"all": 0, "instrument": 2, "account": 0}
     await made.world.die()
 
 
@@ -117,7 +127,7 @@ async def test_the_worst_buckets_first_and_few_of_them_valued(made: Page) -> Non
     status = await made.page.status()
     assert [each.account for each in status.worst[:4]] == ["deep", "under", "nearer", "near"]
     assert len(status.worst) == BUCKETS_SHOWN
-    assert status.statuses == {"bankrupt": 2, "incomplete": 1, "warning": 5_002, "healthy": 1, "closed": 1}
+    assert status.statuses == {"bankrupt": 2, "incomplete": 1, "warning": 5_002, "healthy": 1}
     assert len(made.engine.valued) == VALUED
     assert "fine" not in made.engine.valued
 

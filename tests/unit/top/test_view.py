@@ -46,6 +46,11 @@ def test_healthy_workers_have_no_troubles() -> None:
         ({"statuses": {"bankrupt": 2}}, "w-1: 2 with equity below zero (bankrupt)"),
         ({"statuses": {"dirty": 1}}, "w-1: 1 buckets cannot be decided (dirty)"),
         ({"price_grades": {"stale": 3}}, "w-1: 3 stale prices: 3 more"),
+        ({"halts": {"all": 1, "instrument": 0, "account": 0}}, "w-1: an operator has halted everything"),
+        (
+            {"halts": {"all": 0, "instrument": 2, "account": 1}},
+            "w-1: an operator has halted 2 instruments and 1 account",
+        ),
         ({"queued": 5_000}, "w-1: 5000 records wait to be sent to Kafka"),
         ({"shards": [a_shard(3, "claim", "recovering")]}, "w-1: shard 3 is not deciding: claim, recovering"),
         ({"shards": [a_shard(3, lag_ms=2_500)]}, "w-1: shard 3 is 2.5 s behind"),
