@@ -41,11 +41,8 @@ async def make(venue: Venue, redis_server: RedisServer, tmp_path: Path) -> Async
 
     def new(name: str, **worker: object) -> WorkerProcess:
         settings = {"max_price_silence_ms": 120_000, **worker}  # readiness is not about prices here
-        made.append(WorkerProcess(tmp_path, name, venue.bootstrap, redis_server.url, venue.prefix, **settings))
-        text = made[-1].config.read_text()
-        slow = text.replace("session_timeout_ms = 1200", "session_timeout_ms = 6000")
-        assert slow != text
-        made[-1].config.write_text(slow)
+        place = (tmp_path, name, venue.bootstrap, redis_server.url, venue.prefix)
+        made.append(WorkerProcess(*place, session_timeout_ms=6_000, **settings))
         return made[-1]
 
     yield new

@@ -62,7 +62,7 @@ async def make(venue: Venue, redis_server: RedisServer, tmp_path: Path) -> Async
 
 async def check_outcome(venue: Venue, client: Redis) -> None:
     """Orders and tables are those of an engine in this process that was fed the same records."""
-    tables = Tables(client, venue.prefix)
+    tables = Tables(client, venue.prefix, venue.partitions)
     expected = await venue.expected_orders()
     assert expected, "the scenario orders something"
 
@@ -73,7 +73,7 @@ async def check_outcome(venue: Venue, client: Redis) -> None:
     await until("everything is stored", lambda: has_stored_everything(venue, tables))
     orders = await venue.valid_orders()
     assert {summary(order) for order in orders} == expected
-    assert len({order.account for order in orders}) == len(orders)
+    assert len({(order.account, order.bucket, order.instrument) for order in orders}) == len(orders)
     assert await tables.ledger() == await expected_ledger(venue)
     await check_journal(venue, tables)
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
+from services.adapters.presets import load_presets
 from services.adapters.redis_table import RedisTable, TableSettings
 from services.contracts.codec import decode
 from services.contracts.identifiers import partition_of
@@ -49,13 +50,16 @@ class Venue:
 
     bootstrap: str
     prefix: str
+    partitions: int = PARTITIONS
     producer: AIOKafkaProducer = field(init=False)
 
     async def __aenter__(self) -> Self:
         broadcast = {f"{self.prefix}{t.name}": 1 for t in TOPICS if t.name in BROADCAST_TOPICS}
-        rest = {f"{self.prefix}{t.name}": t.partitions or PARTITIONS for t in TOPICS if t.name not in BROADCAST_TOPICS}
+        rest = {
+            f"{self.prefix}{t.name}": t.partitions or self.partitions for t in TOPICS if t.name not in BROADCAST_TOPICS
+        }
         await create_topics(self.bootstrap, broadcast, config={"message.timestamp.type": "LogAppendTime"})
-        await create_topics(self.bootstrap, rest | {f"{self.prefix}{SHADOW_ORDERS}": PARTITIONS})
+        await create_topics(self.bootstrap, rest | {f"{self.prefix}{SHADOW_ORDERS}": self.partitions})
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True)
         await self.producer.start()
         await self.put("instruments", INSTRUMENT, an_instrument())
@@ -69,7 +73,7 @@ class Venue:
     ) -> asyncio.Future[Any]:
         """Hand a record over, in the account's partition for an account topic; the future is its acknowledgement."""
         if partition is None:
-            partition = partition_of(key, PARTITIONS) if topic in ACCOUNT_TOPICS else 0
+            partition = partition_of(key, self.partitions) if topic in ACCOUNT_TOPICS else 0
         raw = value if isinstance(value, bytes) else json.dumps(value).encode()
         sent: asyncio.Future[Any] = await self.producer.send(
             f"{self.prefix}{topic}", raw, key=key.encode(), partition=partition
@@ -126,7 +130,7 @@ class Venue:
             tps = [
                 TopicPartition(f"{self.prefix}{topic}", p)
                 for topic in topics
-                for p in range((PARTITIONS if topic == SHADOW_ORDERS else BY_NAME[topic].partitions) or PARTITIONS)
+                for p in range((None if topic == SHADOW_ORDERS else BY_NAME[topic].partitions) or self.partitions)
             ]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
@@ -154,7 +158,7 @@ class Venue:
 
     async def expected_orders(self) -> set[tuple[str, str, str, int]]:
         """What an engine in this process orders on the same records, each order read back at once, before any is answered."""
-        engine = Engine(Settings(account_partitions=PARTITIONS), {})
+        engine = Engine(Settings(account_partitions=self.partitions), load_presets())
         records = [r for r in await self.read_all([*BROADCAST_TOPICS, *ACCOUNT_TOPICS]) if r.topic != ORDERS]
         records.sort(key=lambda r: (r.topic == "prices", r.topic in ACCOUNT_TOPICS, r.timestamp_ms, r.offset))
         accounts = [r for r in records if r.topic in ACCOUNT_TOPICS]
@@ -191,16 +195,17 @@ def an_instrument() -> dict[str, Any]:
 class Tables:
     """The Redis tables as a reader sees them, and the same fold done in this process."""
 
-    def __init__(self, client: Redis, prefix: str) -> None:
+    def __init__(self, client: Redis, prefix: str, partitions: int = PARTITIONS) -> None:
         self._table = RedisTable(client, TableSettings(prefix, ""))
+        self._partitions = partitions
 
     async def offsets(self) -> dict[tuple[str, int], int]:
-        stored = [await self._table.load(p) for p in range(PARTITIONS)]
+        stored = [await self._table.load(p) for p in range(self._partitions)]
         return {(topic, p): at for p, shard in enumerate(stored) for topic, at in (shard.offsets or {}).items()}
 
     async def rows(self) -> dict[int, dict[str, bytes]]:
         """By shard, the stored rows, field to bytes."""
-        return {p: dict((await self._table.load(p)).rows) for p in range(PARTITIONS)}
+        return {p: dict((await self._table.load(p)).rows) for p in range(self._partitions)}
 
     async def ledger(self) -> dict[str, Any]:
         return ledger_of([row for rows in (await self.rows()).values() for row in rows.items()])
@@ -217,9 +222,9 @@ async def has_stored_everything(venue: Venue, tables: Tables) -> bool:
 
 async def expected_ledger(venue: Venue) -> dict[str, Any]:
     """Balances, positions and issued orders after the same records, folded topic by topic."""
-    engine = Engine(Settings(account_partitions=PARTITIONS), {}, gates_open=False)
+    engine = Engine(Settings(account_partitions=venue.partitions), {}, gates_open=False)
     engine.apply_batch(await venue.read_all([*BROADCAST_TOPICS, *ACCOUNT_TOPICS]))
-    rows = [row for p in range(PARTITIONS) for row in engine.take_dirty(p).items()]
+    rows = [row for p in range(venue.partitions) for row in engine.take_dirty(p).items()]
     return ledger_of([(field, row) for field, row in rows if row is not None])
 
 

@@ -20,7 +20,10 @@ PROGRAM = "from services.cli.main import app; app()"
 class WorkerProcess:
     """`ringfence liquidator` on a configuration file in `folder`; its log is there too."""
 
-    def __init__(self, folder: Path, name: str, bootstrap: str, redis_url: str, prefix: str, **worker: object) -> None:
+    def __init__(
+        self, folder: Path, name: str, bootstrap: str, redis_url: str, prefix: str, *, session_timeout_ms: int = 1_200,
+        **worker: object,
+    ) -> None:  # fmt: skip
         self.name = name
         self.config = folder / f"{name}.toml"
         self.log_path = folder / f"{name}.log"
@@ -28,7 +31,7 @@ class WorkerProcess:
         extra = "".join(f"{key} = {value}\n" for key, value in worker.items())
         self.config.write_text(
             f'[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "{prefix}"\ngroup = "{prefix}group"\n'
-            "session_timeout_ms = 1200\nheartbeat_interval_ms = 300\nrebalance_timeout_ms = 1500\n"
+            f"session_timeout_ms = {session_timeout_ms}\nheartbeat_interval_ms = 300\nrebalance_timeout_ms = 1500\n"
             f'[redis]\nurl = "{redis_url}"\nprefix = "{prefix}"\n'
             f'[worker]\ninstance = "{name}"\n{extra}[http]\nport = 0\n[log]\nformat = "json"\n'
         )
