@@ -4,8 +4,11 @@ Nothing that is decided depends on which is which. An account wakes when a recor
 longest unused first, when more are awake than `most_awake`, if nothing about it is under way.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Final
+
+import numpy as np
 
 from services.engine.packed import LONGEST, Packed
 from services.engine.resting import Resting, decode_resting, encode_resting, resting_of, woken
@@ -24,6 +27,7 @@ class Accounts:
         self._most_awake = most_awake
         self.awake: dict[str, Account] = {}  # longest unused first
         self.packed = Packed()
+        self._partitions: array[int] = array("i")  # by number
         self._troubled: set[int] = set()  # at rest, with a bucket that is not calm
 
     def __len__(self) -> int:
@@ -61,6 +65,13 @@ class Accounts:
         for number in self.packed:
             yield woken(self.packed.name(number), self.packed.body(number))
 
+    def of(self, partition: int) -> Iterator[Account]:
+        """Those of a partition for reading, as `look`."""
+        yield from [account for account in self.awake.values() if account.partition == partition]
+        for number in np.flatnonzero(np.frombuffer(self._partitions, dtype=np.int32) == partition).tolist():
+            if self.packed.holds(number):
+                yield woken(self.packed.name(number), self.packed.body(number))
+
     def uneasy(self) -> Iterator[Account]:
         """For reading: those awake, and those at rest with a bucket that is neither healthy nor closed."""
         yield from list(self.awake.values())
@@ -87,6 +98,10 @@ class Accounts:
         if len(body) + len(name.encode()) + ROOM > LONGEST:
             return None
         number = self.packed.put(name, body)
+        if number == len(self._partitions):
+            self._partitions.append(resting.partition)
+        else:
+            self._partitions[number] = resting.partition
         if any(row.status not in CALM for row in resting.buckets.values()):
             self._troubled.add(number)
         return number

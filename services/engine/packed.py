@@ -53,6 +53,10 @@ class Packed:
             if self._places[number] != _OUT:
                 yield number
 
+    def holds(self, number: int) -> bool:
+        """Whether the bytes of an entry of that number are here."""
+        return self._places[number] != _OUT
+
     def find(self, name: str) -> int | None:
         """The number of the entry, if its bytes are here."""
         raw = name.encode()

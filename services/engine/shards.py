@@ -99,7 +99,7 @@ class Shards:
     def drop(self, partition: int) -> None:
         """The partition was revoked: forget its accounts."""
         context = self._context
-        for account in [each for each in context.accounts.everyone() if each.partition == partition]:
+        for account in list(context.accounts.of(partition)):
             for bucket in account.buckets.values():
                 key = (account.account, bucket.name)
                 self._search.remove(key)

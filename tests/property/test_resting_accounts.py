@@ -180,3 +180,20 @@ def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None
         for bucket in account.buckets.values() if number in found.accepted else ():
             bounds = Sheet(account, bucket, context.market).over(boxes[number])
             assert search._holds(bucket, context.ladders.rungs_of(account), bounds, 0.0)
+
+
+def test_a_shard_that_is_given_up_takes_its_accounts_along_wherever_they_are() -> None:
+    dice = random.Random(5)
+    records = list(Crowd(dice, 40, most_leverage=8).records(60))
+    engine, alone = Engine(Settings(), most_awake=6), Engine(Settings(), most_awake=6)
+    play(engine, records)
+    others = [(f"z{field}", row) for field, row in engine.take_dirty(0).items() if row is not None]
+    play(alone, records)
+    engine.restore(1, others)
+    assert len(list(engine.places())) == 2 * len(list(alone.places()))
+    engine.drop(1)
+    assert engine.state_hash() == alone.state_hash()
+    assert (engine.totals(), engine.census.statuses) == (alone.totals(), alone.census.statuses)
+    engine.restore(1, others)  # numbers are given again
+    engine.drop(0)
+    assert {account for account, _ in engine.places()} == {field.partition("|")[0] for field, _ in others}
