@@ -108,6 +108,13 @@ class Certificates(FullScan):
             self._context.accounts.wake(reached.tolist())
         return found
 
+    def quiet_between(self, price_id: str) -> tuple[float, float] | None:
+        if self._hot.get(price_id):
+            return None
+        below, above = self._below.get(price_id), self._above.get(price_id)
+        low, high = self._triggers.between(price_id)
+        return max(low, -below[0][0] if below else 0.0), min(high, above[0][0] if above else high)
+
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
         self.redraw(self._triggers.holders(price_id))
         return super().disturbed(price_id)

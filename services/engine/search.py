@@ -22,6 +22,9 @@ class Search(Protocol):
     def moved(self, price_id: str) -> Iterable[BucketKey]:
         """Buckets whose status or decision the new state of `price_id` may change; others it provably cannot."""
 
+    def quiet_between(self, price_id: str) -> tuple[float, float] | None:
+        """Strictly between which prices `moved` names and wakes nobody, give or take a rounding; None where it may at any."""
+
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
         """Buckets that a change of what is known of `price_id`, other than its price, may concern."""
 
@@ -72,6 +75,9 @@ class FullScan:
 
     def moved(self, price_id: str) -> Iterable[BucketKey]:
         return self._holders.get(price_id, ())
+
+    def quiet_between(self, price_id: str) -> tuple[float, float] | None:
+        return None if self._holders.get(price_id) else (0.0, float("inf"))
 
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
         return self._holders.get(price_id, ())

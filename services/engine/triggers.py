@@ -172,6 +172,11 @@ class Triggers:
             return NOTHING
         return np.union1d(below.reached(-price), above.reached(price))
 
+    def between(self, price_id: str) -> tuple[float, float]:
+        """Strictly between which prices `reached` finds nothing."""
+        below, above = self._below.get(price_id), self._above.get(price_id)
+        return (0.0 if below is None else max(0.0, -below.next)), (float("inf") if above is None else above.next)
+
     def holders(self, price_id: str) -> Sequence[int]:
         """Everything that depends on the price."""
         below = self._below.get(price_id)
