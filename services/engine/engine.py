@@ -29,6 +29,7 @@ from services.engine.lifecycle import DISTRESSED
 from services.engine.names import names_in
 from services.engine.notice import ComingRise, Notices
 from services.engine.portfolio.preset import Preset
+from services.engine.quiet import Quiet, Ticks
 from services.engine.rows import bucket_field, state_hash
 from services.engine.search import FullScan, Search
 from services.engine.sequences import alarm_gap
@@ -65,6 +66,7 @@ class Engine:
             FullScan(self._context) if search == "full_scan" else Certificates(self._context, self._watch)
         )
         self._broadcasts = Broadcasts(self._context, self._search)
+        self._quiet = Quiet(self._context, self._search)
         self._decider = Decider(self._context, self._valuer)
         self._notices = Notices(self._context, self._valuer, self._decider.judge, self._search)
         self._under: dict[BucketKey, None] = {}
@@ -98,7 +100,18 @@ class Engine:
 
     def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
         """The concatenation of `apply` over the records."""
-        return [effect for record in records for effect in self.apply(record)]
+        ticks, at, effects = Ticks(records), 0, list[Effect]()
+        while (at := self.fold_quiet(ticks, at)) < len(records):
+            effects += self.apply(records[at])
+            at += 1
+        return effects
+
+    def fold_quiet(self, ticks: Ticks, at: int, before_ms: float = float("inf")) -> int:
+        """Apply those records from `at` on that are ticks without effect, and answer where they end: the next is for `apply`.
+
+        Nothing is read beyond a broker time of `before_ms`, when a timer is due.
+        """
+        return self._quiet.fold(ticks, at, before_ms)
 
     def fold_prices(self, records: Sequence[Record]) -> list[Effect]:
         """After a lag: fold all of them to the latest marks and decide once, so that no old mark is taken for a fresh one."""

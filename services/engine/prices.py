@@ -70,6 +70,9 @@ class PriceBook:
     def state(self, price_id: str) -> PriceState | None:
         return self._states.get(price_id)
 
+    def limits_of(self, price_id: str) -> Limits:
+        return self.limits.get(price_id, NO_LIMITS)
+
     def __iter__(self) -> Iterator[tuple[str, PriceState]]:
         return iter(self._states.items())
 
@@ -86,15 +89,15 @@ class PriceBook:
             self.skipped += 1
             return "skipped"
         if not self._settings.grade_prices:
-            self._accept(state, tick, place)
+            self.accept(tick, place)
             return "accepted"
         if tick.ts_ms > timestamp_ms + self._settings.future_tolerance_ms:
             known, state.from_future = state.from_future, True
             return "pending" if known else "future"
         state.from_future = False
-        limits = self.limits.get(tick.instrument, NO_LIMITS)
+        limits = self.limits_of(tick.instrument)
         if not self._is_jump(state, tick, limits) or self._is_confirmed(state, tick, limits):
-            self._accept(state, tick, place)
+            self.accept(tick, place)
             return "accepted"
         return self._hold(state, tick, place, limits)
 
@@ -143,7 +146,7 @@ class PriceBook:
         pending, waited = state.pending, now_ms - state.pending.started_ms
         if waited >= self._settings.confirm_ms and pending.holds and pending.repeated:
             return "held"
-        max_age = self.limits.get(price_id, NO_LIMITS).max_age_ms
+        max_age = self.limits_of(price_id).max_age_ms
         fresh = max_age is None or now_ms - pending.tick.ts_ms <= max_age
         return "forced" if waited >= self._settings.confirm_max_ms and fresh else None
 
@@ -151,9 +154,11 @@ class PriceBook:
         """Make the newest pending tick the mark in use."""
         state = self._states[price_id]
         assert state.pending is not None, "only a pending jump can be accepted"
-        self._accept(state, state.pending.tick, state.pending.place)
+        self.accept(state.pending.tick, state.pending.place)
 
-    def _accept(self, state: PriceState, tick: Price, place: tuple[int, int]) -> None:
+    def accept(self, tick: Price, place: tuple[int, int]) -> None:
+        """Put a tick of a known price in use, whatever was before."""
+        state = self._states[tick.instrument]
         state.mark = _number(tick.mark_price)
         if state.mark is None:
             self.marks.pop(tick.instrument, None)
@@ -168,14 +173,14 @@ class PriceBook:
         state = self._states.get(price_id)
         if state is None or state.pending is not None or state.from_future:
             return "unconfirmed"
-        max_age = self.limits.get(price_id, NO_LIMITS).max_age_ms
+        max_age = self.limits_of(price_id).max_age_ms
         return "stale" if max_age is not None and now_ms - state.ts_ms > max_age else "valid"
 
     def interval(self, price_id: str, now_ms: int) -> tuple[int, int]:
         """Where a doubtful price may really be: [last·(1-u), last·(1+u)], u widening with age."""
         state = self._states[price_id]
         assert state.mark is not None, "a price that was never known is incomplete, not doubtful"
-        limit = self.limits.get(price_id, NO_LIMITS).max_move
+        limit = self.limits_of(price_id).max_move
         move = min(ONE, self._settings.default_price_move if limit is None else limit)
         spread = move * _growth(now_ms - state.ts_ms) // ONE
         low = state.mark * (ONE - min(spread, ONE)) // ONE

@@ -9,6 +9,7 @@ from msgspec import structs
 from services.contracts.records import Record
 from services.contracts.views import BucketView
 from services.engine.effects import Effect
+from services.engine.quiet import Ticks
 from services.replay.engines import ReplayEngine
 from services.replay.lines import bucket_line, effect_line
 
@@ -37,6 +38,9 @@ class Lockstep:
     def apply(self, record: Record) -> list[Effect]:
         cause: list[str | int] = [record.topic, record.partition, record.offset]
         return self._same(cause, self._fast.apply(record), self._reference.apply(record))
+
+    def fold_quiet(self, ticks: Ticks, at: int, before_ms: float) -> int:  # noqa: ARG002 - every record is looked at
+        return at
 
     def timer(self, time_ms: int) -> list[Effect]:
         return self._same(["timer", 0, time_ms], self._fast.timer(time_ms), self._reference.timer(time_ms))

@@ -1,5 +1,6 @@
 """What the matching knows of the market: the last marks, what instruments cost and what a quantity of them is worth."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 
 from msgspec import Struct
@@ -7,6 +8,7 @@ from msgspec import Struct
 from services.contracts.codec import decode
 from services.contracts.messages import Account, Collateral, Instrument, Message, Price
 from services.contracts.records import Record
+from services.contracts.ticks import Tick
 
 
 class Fees(Struct, frozen=True):
@@ -55,6 +57,12 @@ class Market:
             return False
         self._unread[key] = value
         return True
+
+    def marked(self, ticks: Iterable[Tick]) -> None:
+        """The last of accepted ticks is the mark of its instrument."""
+        for instrument, mark in {tick.instrument: tick.mark_price for tick in ticks}.items():
+            self._marks[instrument] = mark
+            self._unread.pop(instrument.encode(), None)
 
     def mark(self, instrument: str) -> Fraction | None:
         unread = self._unread.pop(instrument.encode(), None)

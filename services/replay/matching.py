@@ -5,6 +5,7 @@
 A `convert` order leaves no position: it is answered by the two transfers of the conversion, what was bought before what was sold.
 """
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Final
 
@@ -14,6 +15,7 @@ from services.contracts.answers import answer_to
 from services.contracts.decimals import ONE, to_text
 from services.contracts.messages import ExecType, Fill, Message, Order, OrderEvent, OrderStatus, Transfer
 from services.contracts.records import Record
+from services.contracts.ticks import Tick
 from services.replay.choices import Matching
 from services.replay.market import Market
 
@@ -60,6 +62,16 @@ class Matcher:
         if self._by_bucket and self._by_instrument.get((record.key or b"").decode(errors="replace")):
             return False
         return self._market.passed(record)
+
+    @property
+    def waits(self) -> bool:
+        """Whether an order waits for a price."""
+        return bool(self._by_bucket)
+
+    def marked(self, ticks: Iterable[Tick]) -> None:
+        """Accepted ticks went by while no order waited."""
+        if self.matching.is_synthetic:
+            self._market.marked(ticks)
 
     def ordered(self, order: Order, now_ms: int) -> list[Answer]:
         """The answers that an order brings at once. One that was executed is answered with what became of it."""

@@ -6,6 +6,7 @@ from services.contracts.decimals import parse, to_text
 from services.contracts.records import Record
 from services.contracts.views import BucketView
 from services.engine.effects import Effect
+from services.engine.quiet import Ticks
 from services.reference.reference import Reference
 
 
@@ -21,6 +22,9 @@ class ObservedReference:
 
     def apply(self, record: Record) -> list[Effect]:
         return self._observed(self._reference.apply(record))
+
+    def fold_quiet(self, ticks: Ticks, at: int, before_ms: float) -> int:  # noqa: ARG002 - every record is looked at
+        return at
 
     def timer(self, time_ms: int) -> list[Effect]:
         return self._observed(self._reference.timer(time_ms))

@@ -6,7 +6,8 @@ within `account_settle_ms` fire, so that an account touched by the last records 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from typing import Final
 
 from services.adapters.recordings import Start
@@ -16,6 +17,7 @@ from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import BY_NAME, SHADOW_ORDERS, Role
 from services.engine.effects import DeadLetter, Effect, Emit
+from services.engine.quiet import Ticks
 from services.replay.choices import Matching
 from services.replay.engines import ReplayEngine
 from services.replay.lines import ORDERS
@@ -65,30 +67,47 @@ class Runner:
 
     def run(self, records: Iterable[Record]) -> Iterator[Effect]:
         """Every effect, in order."""
-        yield from self.steps(records)
+        for record in records:
+            yield from self.steps((record,))
         yield from self.finish()
 
-    def steps(self, records: Iterable[Record]) -> Iterator[Effect]:
+    def steps(self, records: Sequence[Record]) -> Iterator[Effect]:
         """The timers that are due, then the record; and so on. The recording's own outputs are not inputs, nor are answers to
         others' orders.
         """
-        engine, next_offset, answers = self._engine, self._next_offset, self._matching.is_synthetic
-        passed = self._matcher.passed
-        for record in records:
-            topic, time_ms = record.topic, record.timestamp_ms
-            if topic not in PLAIN_TOPICS and not self._is_input(record):
-                continue
-            if self._start is not None and begins_now(self._start, record):
-                self._begin(self._start)
-            due_ms = self._next_due_ms()
-            if due_ms is not None and due_ms <= max(self.now_ms, time_ms):
-                yield from self._fire(until_ms=max(self.now_ms, time_ms))
-            self.now_ms = max(self.now_ms, time_ms)
-            effects = engine.apply(record)
-            next_offset[topic, record.partition] = record.offset + 1
-            if effects or (answers and topic in MATCHED_TOPICS and not (topic == "prices" and passed(record))):
-                yield from effects
-                yield from self._feed(deque(self._what_follows(record, effects)))
+        ticks, at = Ticks(records), 0
+        while (at := self._pass_quiet(ticks, at)) < len(records):
+            yield from self._step(records[at])
+            at += 1
+
+    def _pass_quiet(self, ticks: Ticks, at: int) -> int:
+        """Have the engine fold ticks that nothing follows from; answers where they end."""
+        due_ms = self._next_due_ms()
+        before_ms = inf if due_ms is None else due_ms
+        if self._start is not None or before_ms <= self.now_ms or self._matcher.waits:
+            return at
+        end = self._engine.fold_quiet(ticks, at, before_ms)
+        if end > at:
+            self.now_ms = max(self.now_ms, *(record.timestamp_ms for record in ticks.records[at:end]))
+            self._matcher.marked(ticks.front(at)[: end - at])
+        return end
+
+    def _step(self, record: Record) -> Iterator[Effect]:
+        topic, time_ms = record.topic, record.timestamp_ms
+        if topic not in PLAIN_TOPICS and not self._is_input(record):
+            return
+        if self._start is not None and begins_now(self._start, record):
+            self._begin(self._start)
+        due_ms = self._next_due_ms()
+        if due_ms is not None and due_ms <= max(self.now_ms, time_ms):
+            yield from self._fire(until_ms=max(self.now_ms, time_ms))
+        self.now_ms = max(self.now_ms, time_ms)
+        effects = self._engine.apply(record)
+        self._next_offset[topic, record.partition] = record.offset + 1
+        is_answered = self._matching.is_synthetic and topic in MATCHED_TOPICS
+        if effects or (is_answered and not (topic == "prices" and self._matcher.passed(record))):
+            yield from effects
+            yield from self._feed(deque(self._what_follows(record, effects)))
 
     def finish(self) -> Iterator[Effect]:
         """After the last record."""

@@ -11,6 +11,7 @@ from services.contracts.messages import Account, Collateral, Evidence, Instrumen
 from services.contracts.records import Record
 from services.contracts.views import BucketView
 from services.engine.effects import Cause, Effect, Emit
+from services.engine.quiet import Ticks
 
 TOPIC_OF = {Instrument: "instruments", Collateral: "collateral", Account: "accounts", Price: "prices"}
 
@@ -99,6 +100,9 @@ class FakeEngine:
     def apply(self, record: Record) -> list[Effect]:
         self.heard.append(record)
         return self._says(record)
+
+    def fold_quiet(self, ticks: Ticks, at: int, before_ms: float) -> int:  # noqa: ARG002 - it wants to hear everything
+        return at
 
     def timer(self, time_ms: int) -> list[Effect]:
         self.heard.append(time_ms)
