@@ -146,9 +146,15 @@ class Certificates(FullScan):
         accounts = self._context.accounts
         for number in numbers:
             accounts.packed.renew(number)
-        self.enter(accounts.rows(numbers))
+        self._draw(accounts.rows(numbers))
 
     def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
+        if self._watch is None:
+            self._draw(resting)
+        else:
+            super().enter(resting)  # every equity is to be noted once
+
+    def _draw(self, resting: Iterable[tuple[int, Resting]]) -> None:
         for drawn in self._bulk.draw(resting):
             for edges in drawn.edges:
                 self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)

@@ -182,6 +182,22 @@ def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None
             assert search._holds(bucket, context.ladders.rungs_of(account), bounds, 0.0)
 
 
+def test_a_watched_engine_notes_the_equity_of_every_bucket_that_is_restored() -> None:
+    records = list(Crowd(random.Random(7), 30, most_leverage=8).records(30))
+    whole = Engine(Settings())
+    play(whole, records)
+    rows = [(field, row) for field, row in whole.take_dirty(0).items() if row is not None]
+    lowest = []
+    for search in ("certificates", "full_scan"):
+        engine = Engine(Settings(), search=search, observe=True, most_awake=3)  # type: ignore[arg-type]  # one of both
+        play(engine, [record for record in records if record.topic in ("instruments", "prices")])
+        engine.restore(0, rows)
+        engine.timer(10_000_000)
+        lowest.append((engine.lowest_equity, engine.lowest_equity_bucket))
+    assert lowest[0] == lowest[1]
+    assert lowest[0][0] is not None
+
+
 def test_a_shard_that_is_given_up_takes_its_accounts_along_wherever_they_are() -> None:
     dice = random.Random(5)
     records = list(Crowd(dice, 40, most_leverage=8).records(60))
