@@ -6,6 +6,7 @@ It is reliable itself: what it books, it tells, in the order in which it booked 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ TRADE_S = 0.02
 SEND_TIMEOUT_MS = (
     240_000  # longer than a broker is ever away, also one that is slow to start: a batch that expires would be lost
 )
+CLOSE_S = 10.0
 EXEC_TYPES = {"takeover": "takeover", "adl": "adl"}
 Key = tuple[str, str, str]  # account, bucket, instrument
 
@@ -133,8 +135,10 @@ class Venue:
         for handle in self._later:
             handle.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._consumer.stop()
-        await self._producer.stop()
+        # A run that failed may have left the broker dead: then clients wait for it, or end as if they had been cancelled.
+        closing = asyncio.gather(self._consumer.stop(), self._producer.stop(), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(closing, CLOSE_S)
 
     def _begin(self, *works: Callable[[], Any]) -> None:
         for work in works:

@@ -122,6 +122,10 @@ class Place:
         with contextlib.suppress(ProcessLookupError):  # killed while it was frozen
             life.worker.thaw()
 
+    async def is_ready(self) -> bool:
+        life = self.life
+        return life is not None and await life.worker.is_ready()
+
     async def open_gates(self) -> int:
         life = self.life
         if life is None or (not life.worker.port and not await self._knows_port(life)):
