@@ -17,10 +17,15 @@ help: ## show this list
 demo: $(STAMP) ## a simulated venue, a flash crash and a real worker, live on this machine
 	@$(BIN)/ringfence demo $(ARGS)
 
-# A complaint of lint fails the run, but does not hide what the tests say.
+# A complaint of lint fails the run, but does not hide what the tests say. Tests without servers share the processors; those with
+# servers, which look at clocks, have them to themselves.
 test: $(STAMP) ## lint, then every test, fast ones first; Kafka tests need Java 17 and Maven
-	@lint=0; $(MAKE) --no-print-directory lint || lint=$$?; \
-		$(BIN)/python -m pytest $(ARGS) && { [ $$lint = 0 ] || echo "make: the tests passed, lint did not: see above" >&2; exit $$lint; }
+	@lint=0; tests=0; $(MAKE) --no-print-directory lint || lint=$$?; \
+		$(if $(ARGS),$(BIN)/python -m pytest $(ARGS) || tests=$$?, \
+		$(BIN)/python -m pytest -n auto --dist loadfile -m "not campaign and not kafka and not redis" || tests=$$?; \
+		$(BIN)/python -m pytest -m "not campaign and (kafka or redis)" || tests=$$?); \
+		[ $$tests = 0 ] || exit $$tests; \
+		[ $$lint = 0 ] || echo "make: the tests passed, lint did not: see above" >&2; exit $$lint
 
 setup: $(STAMP) ## make .venv from the hashed lock
 
