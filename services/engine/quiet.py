@@ -43,6 +43,10 @@ class Ticks:
             self._read(at)
         return self._ticks[at - self._start :]
 
+    def between(self, at: int, end: int) -> list[Tick]:
+        """Those of the front that was given last."""
+        return self._ticks[at - self._start : end - self._start]
+
     def ended(self, at: int, end: int) -> None:
         """The front from `at` on was quiet up to `end`. After several that were not quiet at all, it is a while until the next look."""
         self._misses = 0 if end > at else self._misses + 1

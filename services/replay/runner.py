@@ -89,7 +89,7 @@ class Runner:
         end = self._engine.fold_quiet(ticks, at, before_ms)
         if end > at:
             self.now_ms = max(self.now_ms, *(record.timestamp_ms for record in ticks.records[at:end]))
-            self._matcher.marked(ticks.front(at)[: end - at])
+            self._matcher.marked(ticks.between(at, end))
         return end
 
     def _step(self, record: Record) -> Iterator[Effect]:
