@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from services.contracts.decimals import ONE, parse
+from services.contracts.decimals import ONE, is_zero, parse
 from services.contracts.messages import Collateral, Fill, Instrument, Message, Price, Transfer, WeightTier
 from services.contracts.refusals import Reason, Refusal
 
@@ -31,9 +31,9 @@ def check_transfer(transfer: Transfer) -> Refusal | None:
 def check_price(price: Price) -> Refusal | None:
     if price.mark_price is None and price.implied_volatility is None and price.settlement_price is None:
         return Refusal(Reason.PRICE_MISSING, "neither mark_price nor implied_volatility nor settlement_price")
-    if price.mark_price is not None and parse(price.mark_price) <= 0 and price.implied_volatility is None:
+    if price.mark_price is not None and price.implied_volatility is None and is_zero(price.mark_price):
         return Refusal(Reason.PRICE_NOT_POSITIVE, f"mark_price {price.mark_price}")
-    if price.index_price is not None and parse(price.index_price) <= 0:
+    if price.index_price is not None and is_zero(price.index_price):
         return Refusal(Reason.PRICE_NOT_POSITIVE, f"index_price {price.index_price}")
     return None
 

@@ -7,10 +7,11 @@ import msgspec
 from services.contracts.checks import check
 from services.contracts.messages import Message
 from services.contracts.refusals import Reason, Refusal
-from services.contracts.strictness import MAX_DEPTH, duplicate_key, is_utf8, nests_too_deeply
+from services.contracts.strictness import MAX_DEPTH, duplicate_key, holds_nothing_else, is_utf8, nests_too_deeply
 from services.contracts.topics import TOPICS
 
 DETAIL_LIMIT: Final = 200
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     topic.name: msgspec.json.Decoder(topic.message) for topic in TOPICS if topic.message is not None
@@ -26,20 +27,33 @@ def decode(topic: str, value: bytes) -> Message | Refusal:
         return Refusal(Reason.UNKNOWN_TOPIC, printable(topic))
     if len(value) > _limits[topic]:
         return Refusal(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes, at most {_limits[topic]}")
-    if nests_too_deeply(value):
-        return Refusal(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH}")
-    if not is_utf8(value):
-        return Refusal(Reason.INVALID_JSON, "not UTF-8")
     try:
         message: Message = decoder.decode(value)
-    except msgspec.ValidationError as error:
-        return Refusal(Reason.INVALID_SCHEMA, printable(str(error)))
-    except msgspec.DecodeError as error:
-        return Refusal(Reason.INVALID_JSON, printable(str(error)))
-    key = duplicate_key(value, message)
-    if key is not None:
-        return Refusal(Reason.DUPLICATE_KEY, printable(key))
+    except UNREADABLE as error:
+        return _not_strict(value) or _unreadable(error)
+    if not holds_nothing_else(value, message):
+        refusal = _not_strict(value)
+        if refusal is not None:
+            return refusal
+        key = duplicate_key(value)
+        if key is not None:
+            return Refusal(Reason.DUPLICATE_KEY, printable(key))
     return check(message) or message
+
+
+def _not_strict(value: bytes) -> Refusal | None:
+    """Comes before whatever else is wrong, so that the answer depends on no parser and no stack."""
+    if nests_too_deeply(value):
+        return Refusal(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH}")
+    return None if is_utf8(value) else Refusal(Reason.INVALID_JSON, "not UTF-8")
+
+
+def _unreadable(error: Exception) -> Refusal:
+    if isinstance(error, msgspec.ValidationError):
+        return Refusal(Reason.INVALID_SCHEMA, printable(str(error)))
+    if not isinstance(error, msgspec.DecodeError):
+        raise error
+    return Refusal(Reason.INVALID_JSON, printable(str(error)))
 
 
 def encode(message: Message) -> bytes:

@@ -25,6 +25,11 @@ def parse(text: str) -> int:
     return int(whole + fraction) * _POWERS[PLACES - len(fraction)]
 
 
+def is_zero(text: str) -> bool:
+    """Whether `parse` makes an `UNSIGNED_PATTERN` text 0, without making the number."""
+    return not text.strip("0.")
+
+
 def to_text(value: int, places: int = PLACES) -> str:
     """Plain notation of an integer in units of 10**-places: no exponent, no trailing zeros, "0" for zero."""
     sign = "-" if value < 0 else ""

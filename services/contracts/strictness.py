@@ -10,10 +10,13 @@ import re
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from services.contracts.messages import Message
 
 MAX_DEPTH: Final = 32
+
+_encode: Final = msgspec.json.Encoder().encode
 
 _tokens: Final = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
@@ -64,16 +67,18 @@ def is_utf8(value: bytes) -> bool:
     return True
 
 
-def duplicate_key(value: bytes, message: Message) -> str | None:
-    """A key that one object of `value`, the well-formed record of `message`, names twice; None where there is none.
+def holds_nothing_else(value: bytes, message: Message) -> bool:
+    """Whether one of two cheap proofs shows that `value` is its message and nothing besides, so that strictness has nothing to say.
 
-    Two cheap proofs come first, since a second parse costs as much as the first. Each field that is set came from a key of
-    its own and each key is followed by a colon, so as many colons as set fields leave no room for another key. And what equals
-    the encoding of the message names each field once.
+    Each field that is set came from a key of its own and each key is followed by a colon, so as many colons as set fields leave
+    no room for another key, nor for what would stand under it. And what equals the encoding of the message names each field once.
     """
-    fields = msgspec.structs.astuple(message)
-    if value.count(b":") == len(fields) - fields.count(None) or value == msgspec.json.encode(message):
-        return None
+    fields = astuple(message)
+    return value.count(b":") == len(fields) - fields.count(None) or value == _encode(message)
+
+
+def duplicate_key(value: bytes) -> str | None:
+    """A key that one object of `value`, which is well-formed, names twice; None where there is none."""
     try:
         _walker.decode(value.decode())
     except _Duplicate as found:

@@ -13,6 +13,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from services.contracts.codec import UNREADABLE
+from services.contracts.decimals import is_zero
 from services.contracts.messages import Count, Millis
 from services.contracts.topics import BY_NAME
 
@@ -37,7 +39,6 @@ class Tick(Struct):
     source: str | None = None
 
 
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NEEDED: Final = 3  # fields that are always set
 _limit: Final = BY_NAME[PRICES].max_bytes
 _decode: Final = msgspec.json.Decoder(Tick).decode
@@ -76,8 +77,8 @@ def _are_plain(values: Sequence[bytes], ticks: Sequence[Tick]) -> bool:
     if max(map(len, values)) > _limit or not _has_nothing_else(values, ticks):
         return False
     indexes = [index for tick in ticks if (index := tick.index_price) is not None]
-    if not all(index.strip("0.") for index in indexes):
-        return False  # an index price of 0
+    if any(map(is_zero, indexes)):
+        return False
     numbers = [tick.mark_price for tick in ticks] + indexes
     text = " ".join([*numbers, ""])
     return text.count(" ") == len(numbers) and _are_numbers(text) is not None
