@@ -67,17 +67,19 @@ def equity_after_close_along(key: PositionKey, valuation: Valuation) -> Value:
 def nearest_straight_root(leg: Leg, value: Value, *, tiered: bool) -> Fraction | None:
     """The mark, in units, at which `value`, a straight line around the leg's mark, is zero.
 
-    Only where that is for certain the nearest root: on the losing side, and in the tier that the position is in (`tiered`; else
-    anywhere above zero). None does not say that there is none: `roots.nearest_root` has to look.
+    Only where that is for certain the root that is asked for: on the losing side, in the tier that the position is in; or, where no
+    tier bends the line (not `tiered`, or there is but one), anywhere: it is the only one. None does not say that there is none:
+    `roots.nearest_root` has to look.
     """
+    bends = tiered and len(leg.spec.tiers) > 1
     (here, unit), (beside, unit_beside) = value(leg.mark), value(leg.mark + 1)
     slope = beside - here
     if not slope or unit != unit_beside:
         return None
     root = Fraction(leg.mark * slope - here, slope)
-    if (root <= leg.mark) != (leg.position.quantity > 0) or root == leg.mark:
+    if root == leg.mark or (bends and (root <= leg.mark) != (leg.position.quantity > 0)):
         return None
-    low, high = _tier_marks(leg) if tiered else (0, leg.mark * FAR)
+    low, high = _tier_marks(leg) if bends else (0, leg.mark * FAR)
     return root / ONE if low + 1 < root < high - 1 else None
 
 
