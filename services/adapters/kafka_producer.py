@@ -18,6 +18,7 @@ MAX_BATCH_BYTES: Final = 256 * 1024
 BATCH_FROM: Final = 32  # from so many records for one partition on, the batch API is the cheaper way
 MOST_IN_BATCH: Final = 1_000  # records: what fills a batch of records of usual size
 CLOSE_TIMEOUT_S: Final = 5.0
+LOSSES: Final = (KafkaError, OSError, TimeoutError)
 
 
 class KafkaProducer:
@@ -46,6 +47,8 @@ class KafkaProducer:
 
     async def send(self, outgoing: Sequence[Outgoing]) -> Sequence[Sent]:
         """See `Producer.send`; what goes to one partition shares batches, and no partition waits for another."""
+        if len(outgoing) < BATCH_FROM:
+            return await self._send_few(outgoing)
         places: dict[tuple[str, int | None], list[int]] = {}
         for number, item in enumerate(outgoing):
             places.setdefault((item.topic, item.partition), []).append(number)
@@ -56,13 +59,23 @@ class KafkaProducer:
         )
         sent: list[Sent] = []
         for each in done:
-            if isinstance(each, (KafkaError, OSError, TimeoutError)):
-                # A broker without room or leader for the whole timeout: as lost as an acknowledgement that never comes.
-                raise Unreachable(f"{self._connection.bootstrap} takes no records: {each!r}") from each
+            if isinstance(each, LOSSES):
+                raise self._lost(each) from each
             if isinstance(each, BaseException):
                 raise each
             sent += each
         return sent
+
+    async def _send_few(self, outgoing: Sequence[Outgoing]) -> list[Sent]:
+        """Without a detour: these are waited for."""
+        try:
+            return [await self._send_one(number, item) for number, item in enumerate(outgoing)]
+        except LOSSES as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: BaseException) -> Unreachable:
+        """A broker without room or leader for the whole timeout: as lost as an acknowledgement that never comes."""
+        return Unreachable(f"{self._connection.bootstrap} takes no records: {error!r}")
 
     async def _send_to(
         self, topic: str, partition: int | None, outgoing: Sequence[Outgoing], which: Sequence[int]

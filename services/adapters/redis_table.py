@@ -53,6 +53,7 @@ class RedisTable:
         self._client = client
         self._settings = settings
         self._key = settings.key if len(settings.key) <= blake2b.MAX_KEY_SIZE else blake2b(settings.key).digest()
+        self._seeds: dict[int, blake2b] = {}  # by shard: what the tag of each of its rows begins with
 
     async def prepare(self) -> None:
         """Check the server and install the function, or find it installed where this login may not.
@@ -215,10 +216,12 @@ class RedisTable:
 
     def _tag(self, partition: int, field: bytes, row: bytes) -> bytes:
         """Keyed BLAKE2b-128 over shard, field and row, each field's length first."""
-        digest = blake2b(partition.to_bytes(4, "big"), digest_size=TAG_BYTES, key=self._key)
-        digest.update(len(field).to_bytes(4, "big"))
-        digest.update(field)
-        digest.update(row)
+        seed = self._seeds.get(partition)
+        if seed is None:
+            seed = blake2b(partition.to_bytes(4, "big"), digest_size=TAG_BYTES, key=self._key)
+            self._seeds[partition] = seed
+        digest = seed.copy()
+        digest.update(len(field).to_bytes(4, "big") + field + row)
         return digest.digest()
 
     def _meta_tag(self, partition: int, meta: Mapping[str, str]) -> str:
