@@ -46,6 +46,7 @@ SOURCE, TARGET = f"{PREFIX}ping", f"{PREFIX}pong"
 FALLING = INSTRUMENTS[0]
 USUAL = 200_000
 TICKS, WARM_UP = 500, 50
+MAINTENANCE = 0.001  # of the falling instrument: with more, accounts further up the ladder would change their status at the same tick
 STEP = 0.24  # between the marks at which two accounts of the ladder fall
 PAUSE_S = 0.01
 WAIT_S, START_S = 60.0, 300.0
@@ -57,11 +58,11 @@ def threshold(number: int) -> float:
 
 
 def ladder() -> list[Message]:
-    """Each holds one contract, and just enough for its threshold at a maintenance margin of 1 %."""
+    """Each holds one contract, and just enough for its threshold."""
     found: list[Message] = []
     for number in range(TICKS + WARM_UP):
         name = f"a-{number}"
-        found += account(name, f"{MARK - 0.99 * threshold(number):.6f}")
+        found += account(name, f"{MARK - (1 - MAINTENANCE) * threshold(number):.6f}")
         found.append(written("fills", name, {
             "fill_id": f"f-{number}", "account": name, "instrument": FALLING, "side": "buy", "quantity": "1", "price": str(MARK),
             "ts_ms": 1_700_000_000_000,
@@ -130,7 +131,7 @@ async def measured(bootstrap: str, redis_url: str, folder: Path, buckets: int) -
         await fill_table(redis, PREFIX, buckets)
     await make_topics(bootstrap, PREFIX)
     await create_topics(bootstrap, {SOURCE: 1, TARGET: 1})
-    await append(bootstrap, PREFIX, [*instruments(), *marks(), *ladder()])
+    await append(bootstrap, PREFIX, [*instruments({FALLING: str(MAINTENANCE)}), *marks(), *ladder()])
     worker = WorkerProcess(
         folder, "w-bench", bootstrap, redis_url, PREFIX, max_price_silence_ms=600_000, price_look_back_ms=600_000
     )

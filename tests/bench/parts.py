@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -52,13 +52,14 @@ async def make_topics(bootstrap: str, prefix: str) -> None:
     await create_topics(bootstrap, rest)
 
 
-def instruments() -> Iterator[Message]:
-    """Linear perpetuals at 1 % maintenance margin."""
+def instruments(maintenance: Mapping[str, str] | None = None) -> Iterator[Message]:
+    """Linear perpetuals at 1 % maintenance margin, or what is given for one of them."""
     for name in INSTRUMENTS:
+        rate = (maintenance or {}).get(name, "0.01")
         yield written("instruments", name, {
             "instrument": name, "kind": "perpetual", "contract": "linear", "underlying": name, "settlement_asset": "USDT",
             "tick_size": "0.001", "lot_size": "0.001", "max_price_age_ms": 600_000, "ts_ms": now_ms(),
-            "margin_tiers": [{"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}],
+            "margin_tiers": [{"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": rate}],
         })  # fmt: skip
 
 
