@@ -1,7 +1,7 @@
 """Buckets restored from Redis until the engine decides on them, against reading the same rows with HGETALL and dropping them.
 
 Restoring is loading each shard with its rows' checksums verified, handing the rows to an engine that knows instruments and prices,
-and opening its gate. `python -m tests.bench.restore 1000000` does it with so many buckets. Excluded: filling the table, starting a
+and opening its gate. `python -m tests.bench.restore 1000000` does it once with so many buckets. Excluded: filling the table, starting a
 process, reading what was written to Kafka since.
 """
 
@@ -22,6 +22,7 @@ from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.engine.effects import Emit
 from services.engine.engine import Engine
+from services.engine.rows import decode_row
 from services.engine.settings import Settings
 from tests.bench.filled import fill_table
 from tests.bench.parts import INSTRUMENTS, MARK, PARTITIONS, Message, instruments, marks, now_ms, price, row
@@ -39,10 +40,11 @@ class Parts(NamedTuple):
     load: float  # HGETALL and checksums
     restore: float  # rows to accounts, and their boxes
     gate: float
+    processor: float  # of all three
 
     @property
     def whole(self) -> float:
-        return sum(self)
+        return self.load + self.restore + self.gate
 
 
 async def read_and_drop(redis: Redis) -> float:
@@ -80,6 +82,18 @@ def decides(feed: Feed) -> bool:
     return False
 
 
+async def decode_and_drop(redis: Redis) -> float:
+    """Seconds to decode every row, of what restoring them takes."""
+    table, took = RedisTable(redis, TableSettings(PREFIX, "")), 0.0
+    for partition in range(PARTITIONS):
+        stored = await table.load(partition)
+        began = time.perf_counter()
+        for _, raw in stored.rows:
+            decode_row(raw)
+        took += time.perf_counter() - began
+    return took
+
+
 async def restore(redis: Redis) -> Parts:
     """A new engine, from nothing to deciding."""
     engine = Engine(Settings(account_partitions=PARTITIONS), gates_open=False)
@@ -87,7 +101,8 @@ async def restore(redis: Redis) -> Parts:
     for message in (*instruments(), *marks()):
         feed.put(message)
     table = RedisTable(redis, TableSettings(PREFIX, ""))
-    parts = Parts(0.0, 0.0, 0.0)
+    spent = [0.0, 0.0, 0.0]
+    processor = time.process_time()
     for partition in range(PARTITIONS):
         times = [time.perf_counter()]
         stored = await table.load(partition)
@@ -96,28 +111,33 @@ async def restore(redis: Redis) -> Parts:
         times.append(time.perf_counter())
         engine.open_gate(partition)
         times.append(time.perf_counter())
-        parts = Parts(*(sum(each) for each in zip(parts, (b - a for a, b in pairwise(times)), strict=True)))
+        spent = [sum(each) for each in zip(spent, (b - a for a, b in pairwise(times)), strict=True)]
+    parts = Parts(*spent, processor=time.process_time() - processor)
     assert decides(feed), "a fall of every price led to no order"
     return parts
 
 
-async def measured(redis_url: str, buckets: int) -> None:
+async def measured(redis_url: str, buckets: int, rounds: int) -> None:
     async with Redis.from_url(redis_url) as redis:
         count = await fill_table(redis, PREFIX, buckets)
         await read_and_drop(redis)
-        reads, restores = [], []
-        for _ in range(ROUNDS):
-            for times, way in ((reads, read_and_drop), (restores, restore)):
-                gc.collect()
-                times.append(await way(redis))
+        reads: list[float] = []
+        decodes: list[float] = []
+        restores: list[Parts] = []
+        for _ in range(rounds):
+            gc.collect()
+            reads.append(await read_and_drop(redis))
+            restores.append(await restore(redis))
+            decodes.append(await decode_and_drop(redis))
             print(f"restore: {restores[-1].whole:.2f} s, HGETALL {reads[-1]:.2f} s", file=sys.stderr, flush=True)
-    read = statistics.median(reads)
-    middle = sorted(restores, key=lambda parts: parts.whole)[ROUNDS // 2]
+    read, decode = statistics.median(reads), statistics.median(decodes)
+    middle = sorted(restores, key=lambda parts: parts.whole)[rounds // 2]
     row(
         f"{buckets} buckets restored from Redis / reading the same rows with HGETALL and dropping them, time",
         middle.whole / read, "<= 3",
-        f"{middle.whole:.2f} s for {count} rows, HGETALL {read:.2f} s; checksums {middle.load - read:.2f} s, "
-        f"rows to accounts and boxes {middle.restore:.2f} s, gates {middle.gate:.2f} s; medians of {ROUNDS} rounds",
+        f"{middle.whole:.2f} s for {count} rows ({middle.processor:.2f} s of the processor), HGETALL {read:.2f} s; checksums "
+        f"{middle.load - read:.2f} s, decoding {decode:.2f} s, accounts and boxes {middle.restore - decode:.2f} s, gates {middle.gate:.2f} s; "
+        f"medians of {rounds} rounds",
     )  # fmt: skip
 
 
@@ -125,7 +145,7 @@ def main(buckets: int) -> None:
     redis = RedisServer(appendfsync="everysec")
     try:
         redis.start()
-        asyncio.run(measured(redis.url, buckets))
+        asyncio.run(measured(redis.url, buckets, ROUNDS if buckets <= USUAL else 1))
     finally:
         redis.close()
 
