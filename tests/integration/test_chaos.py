@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -51,6 +52,11 @@ async def test_a_minute_of_faults_loses_nothing_and_does_nothing_twice(
     check_that_planted_faults_are_found(world.recorded)
 
 
+# By the journal; or, if whoever wrote it was killed right after, and may have taken its journal with it, by its evidence; or by a
+# session that took the shard over while the order was open, in a state that includes it.
+NOT_EXPLAINED = "was decided by no session|does not follow from its evidence|in a state that no session"
+
+
 def check_that_planted_faults_are_found(recorded: Recorded) -> None:
     """A proof that finds nothing must be able to find something: each of these is one lie about the run that just passed."""
     found_by: dict[Callable[[Recorded], Recorded], tuple[Callable[[Proof], None], str]] = {
@@ -58,8 +64,7 @@ def check_that_planted_faults_are_found(recorded: Recorded) -> None:
         a_second_execution: (Proof.check_executions, "more than once"),
         an_order_above_the_position: (Proof.check_orders, ": closes "),
         a_row_of_another_bucket: (Proof.check_tables, " stored"),
-        # The second, if whoever wrote it was killed right after, and may have taken its journal with it.
-        an_order_of_nobody: (Proof.check_journal, "was decided by no session|does not follow from its evidence"),
+        an_order_of_nobody: (Proof.check_journal, NOT_EXPLAINED),
     }
     for plant, (check, expected) in found_by.items():
         proof = Proof(plant(recorded))
@@ -70,7 +75,8 @@ def check_that_planted_faults_are_found(recorded: Recorded) -> None:
 
 
 def a_lost_fill(recorded: Recorded) -> Recorded:
-    record, _ = next(fills(recorded, executed=False))
+    told = Counter(fill.fill_id for _, fill in fills(recorded, executed=False))
+    record, _ = next(found for found in fills(recorded, executed=False) if told[found[1].fill_id] == 1)
     return replace(recorded, topics=recorded.topics.with_value(record, b"{}"))
 
 
@@ -98,7 +104,9 @@ def an_order_of_nobody(recorded: Recorded) -> Recorded:
 
 def a_row_of_another_bucket(recorded: Recorded) -> Recorded:
     rows = dict(recorded.rows[0])
-    one, other = [field for field, row in rows.items() if isinstance(decode_row(row), BucketRow)][:2]
+    balances = {field: row.balances for field, raw in rows.items() if isinstance(row := decode_row(raw), BucketRow)}
+    one = next(iter(balances))
+    other = next(field for field, held in balances.items() if held != balances[one])
     return replace(recorded, rows={**recorded.rows, 0: {**rows, one: rows[other]}})
 
 
