@@ -152,7 +152,6 @@ class World:
         try:
             await self._faults.run(self._minutes * 60)
             await self._faults.mend()
-            await self._give_a_standby_its_turn()
         finally:
             teller.cancel()
         self._say("healing")
@@ -162,6 +161,7 @@ class World:
         outcome.figures["open_again_ms"] = round((time.monotonic() - began) * 1000)
         await self._nothing_is_stuck()
         outcome.figures["healed_ms"] = round((time.monotonic() - began) * 1000)
+        await self._give_a_standby_its_turn()
         await until("the venue has said all", self._venue.is_settled, STORE_S)
         await until("every worker is up", self._is_up, HEAL_S)  # so that it hears that it is asked to stop
 
@@ -170,7 +170,7 @@ class World:
         for _ in range(TURNS):
             if self._taken_over() or self._size.only or not self._size.standbys:
                 return
-            self._say("no standby took over yet: once more, when all is quiet")
+            self._say("no standby took over yet: all owners are killed once more")
             await until("every shard is open and a standby ready", self._is_guarded, HEAL_S)
             for place in self._places:
                 if place.is_up and not place.standby:
