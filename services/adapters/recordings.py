@@ -11,12 +11,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import IO, Final, Protocol, Self, TypeVar, runtime_checkable
 
 from services.adapters.kafka_connection import KafkaConnection
 from services.adapters.recordings_errors import RecordingError
-from services.adapters.recordings_lines import read_file, read_rows, read_stream, system_errors
+from services.adapters.recordings_lines import read_file, read_places, read_rows, read_stream, system_errors
 from services.adapters.recordings_manifest import Manifest
 from services.adapters.recordings_rows import Row, Start
 from services.contracts.records import Record
@@ -96,11 +97,11 @@ class Recording:
 
     def records(self) -> Iterator[Record]:
         """The records in order, one at a time."""
-        yield from self._checked().records()
+        return self._checked().records()
 
     def rows(self) -> Iterator[Row]:
         """The same with what only Kafka needs to know: headers and null values."""
-        yield from self._checked().rows()
+        return self._checked().rows()
 
     def _checked(self) -> Source:
         if self._source is None:
@@ -146,21 +147,20 @@ class _Lines:
         self.partitions: Mapping[str, int] = {}
 
     def check(self) -> None:
-        highest: dict[str, int] = {}
-        for record in self.records():
-            highest[record.topic] = max(highest.get(record.topic, 0), record.partition)
-        self.partitions = {topic: number + 1 for topic, number in highest.items()}
+        places = sorted(set(chain.from_iterable(self._read(read_places))))
+        self.partitions = {topic: partition + 1 for topic, partition in places}  # of each topic the last one stays
 
     def records(self) -> Iterator[Record]:
-        return self._each(read_stream)
+        return chain.from_iterable(self._read(read_stream))
 
     def rows(self) -> Iterator[Row]:
-        return self._each(read_rows)
+        return chain.from_iterable(self._read(read_rows))
 
-    def _each(self, read: Callable[[IO[bytes], str], Iterator[Item]]) -> Iterator[Item]:
+    def _read(self, read: Callable[[IO[bytes], str], Iterator[Item]]) -> Iterator[Iterator[Item]]:
+        """The one iterator that reads it, while the stream is open: chained by the callers, so that no item passes a generator here."""
         with system_errors(self._name), self._opened() as stream:
             stream.seek(0)
-            yield from read(stream, self._name)
+            yield read(stream, self._name)
 
 
 def _spooled(path: str, name: str) -> IO[bytes]:

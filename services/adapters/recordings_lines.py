@@ -7,10 +7,11 @@ is a string holds the raw text of a record that may not be JSON at all: such inp
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, Protocol
+from typing import IO, Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 import zstandard
@@ -55,7 +56,9 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes) -> bytes: ...
 
 
-_lines: Final = msgspec.json.Decoder(_Line)
+Item = TypeVar("Item")
+QUOTE: Final = ord('"')
+_decode: Final = msgspec.json.Decoder(_Line).decode
 _times: Final = msgspec.json.Decoder(_Timed)
 
 
@@ -67,49 +70,71 @@ def read_file(path: str) -> Iterator[Record]:
 
 def read_stream(stream: IO[bytes], name: str) -> Iterator[Record]:
     """The records of an open binary stream; `name` is what errors call it. Raises `RecordingError`."""
-    for record, _ in _parsed(stream, name):
-        yield record
+    return chain.from_iterable(_parsed(stream, name, _record))
 
 
 def read_rows(stream: IO[bytes], name: str) -> Iterator[Row]:
     """The same with headers."""
-    for record, headers in _parsed(stream, name):
-        row = row_of(record)
-        yield structs.replace(row, headers=tuple((key, text.encode()) for key, text in headers)) if headers else row
+    return chain.from_iterable(_parsed(stream, name, _row))
 
 
-def _parsed(stream: IO[bytes], name: str) -> Iterator[tuple[Record, list[tuple[str, str]] | None]]:
+def read_places(stream: IO[bytes], name: str) -> Iterator[Stream]:
+    """Topic and partition of each record, for a look whether all of them can be read."""
+    return chain.from_iterable(_parsed(stream, name, _place))
+
+
+def _parsed(stream: IO[bytes], name: str, made: Callable[[_Line, dict[Stream, int]], Item]) -> Iterator[list[Item]]:
+    """What each piece of the stream holds; of one with a bad line, what stands before it."""
     counted: dict[Stream, int] = {}
-    for number, line in enumerate(_split(_plain(stream, name), name), 1):
-        if not line.strip():
-            continue
+    number = 0
+    for lines in _split(_plain(stream, name), name):
+        found = []
         try:
-            decoded = _lines.decode(line)
-            record = _record(decoded, counted)
+            for line in lines:
+                number += 1
+                if line and not line.isspace():
+                    found.append(made(_decode(line), counted))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield found
             raise RecordingError(f"{name}:{number}: {error}: mend the line, or take the file from a copy") from error
-        yield record, decoded.headers
+        yield found
 
 
 def _record(decoded: _Line, counted: dict[Stream, int]) -> Record:
-    value = _value(bytes(decoded.value))
-    partition = decoded.partition or 0
-    place = (decoded.topic, partition)
-    offset = counted.get(place, 0) if decoded.offset is None else decoded.offset
+    topic, partition, offset, time_ms, key = (
+        decoded.topic, decoded.partition or 0, decoded.offset, decoded.timestamp_ms, decoded.key,
+    )  # fmt: skip
+    value = bytes(decoded.value)
+    if value.startswith(b'"'):
+        value = _text(value)
+    place = (topic, partition)
+    if offset is None:
+        offset = counted.get(place, 0)
     counted[place] = offset + 1
     return Record(
-        topic=decoded.topic,
+        topic=topic,
         partition=partition,
         offset=offset,
-        timestamp_ms=_own_time(value) if decoded.timestamp_ms is None else decoded.timestamp_ms,
-        key=None if decoded.key is None else decoded.key.encode(),
+        timestamp_ms=_own_time(value) if time_ms is None else time_ms,
+        key=None if key is None else key.encode(),
         value=value,
     )
 
 
-def _value(raw: bytes) -> bytes:
-    """The record's bytes: of a string, the text that it holds."""
-    return msgspec.json.decode(raw, type=str).encode() if raw[:1] == b'"' else raw
+def _row(decoded: _Line, counted: dict[Stream, int]) -> Row:
+    row, headers = row_of(_record(decoded, counted)), decoded.headers
+    return structs.replace(row, headers=tuple((key, text.encode()) for key, text in headers)) if headers else row
+
+
+def _place(decoded: _Line, _: dict[Stream, int]) -> Stream:
+    if memoryview(decoded.value)[0] == QUOTE:
+        _text(bytes(decoded.value))
+    return decoded.topic, decoded.partition or 0
+
+
+def _text(raw: bytes) -> bytes:
+    """The record's bytes, where they stand in a string."""
+    return msgspec.json.decode(raw, type=str).encode()
 
 
 def _own_time(value: bytes) -> int:
@@ -121,17 +146,17 @@ def _own_time(value: bytes) -> int:
     return ts_ms if type(ts_ms) is int and 0 <= ts_ms <= LAST_TS_MS else 0
 
 
-def _split(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """Lines without their end; the last one need not have any."""
+def _split(chunks: Iterator[bytes], name: str) -> Iterator[list[bytes]]:
+    """The lines that end in each piece, without their end; the last one need not have any."""
     rest, number = b"", 0
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
+        yield lines
         number += len(lines)
         if len(rest) > MAX_LINE:
             raise RecordingError(f"{name}:{number + 1}: the line is longer than {MAX_LINE} bytes")
     if rest:
-        yield rest
+        yield [rest]
 
 
 def _plain(stream: IO[bytes], name: str) -> Iterator[bytes]:

@@ -5,8 +5,9 @@ and of several quiet ticks of a price only the last is left to be seen. What sho
 every bound; a tick that may be anything else ends the front and takes the exact way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from services.contracts.codec import decode
@@ -23,6 +24,8 @@ MOST: Final = 512
 LONGEST_WAIT: Final = 16  # ticks until the next look, where none was quiet for a while
 MOST_SOURCES: Final = 256
 SAFE: Final = 1e-9  # of a price: more than floats are off by
+
+_time_ms: Callable[[Record], int] = attrgetter("timestamp_ms")
 
 
 class Ticks:
@@ -107,11 +110,10 @@ class Quiet:
         front = ticks.front(at)
         if not front:
             return at
-        lanes: dict[str, Lane | None] = {}
+        lanes: dict[str, Lane] = {}
         end, tolerance_ms, sources = at, settings.future_tolerance_ms, self._sources
         for tick, record in zip(front, islice(ticks.records, at, None), strict=False):
-            name, time_ms = tick.instrument, record.timestamp_ms
-            lane = lanes[name] if name in lanes else lanes.setdefault(name, self._lane(name))
+            time_ms, lane = record.timestamp_ms, lanes.get(tick.instrument) or self._open(lanes, tick.instrument)
             if (
                 lane is None
                 or time_ms >= before_ms
@@ -127,26 +129,34 @@ class Quiet:
             self._settle(ticks.records[at:end], lanes)
         return end
 
-    def _lane(self, price_id: str) -> Lane | None:
-        """None where any tick of the price may mean something."""
+    def _open(self, lanes: dict[str, Lane], price_id: str) -> Lane | None:
+        """A lane for the price; None where any tick of it may mean something."""
         book = self._context.market.book
         state, limits = book.state(price_id), book.limits_of(price_id)
         if state is None or state.tick is None or not state.mark or state.pending is not None or state.from_future:
             return None
         between = None if limits.is_option else self._search.quiet_between(price_id)
+        if between is None:
+            return None
         if len(self._sources) >= MOST_SOURCES:
             self._sources.clear()
         self._sources.add(state.tick.source)
-        return None if between is None else Lane(state.tick, state.mark / ONE, between, limits.max_move)
+        lane = lanes[price_id] = Lane(state.tick, state.mark / ONE, between, limits.max_move)
+        return lane
 
-    def _settle(self, records: Sequence[Record], lanes: dict[str, Lane | None]) -> None:
+    def _settle(self, records: Sequence[Record], lanes: dict[str, Lane]) -> None:
         """Of each price the last tick is the one in use."""
         context, last = self._context, records[-1]
         for lane in lanes.values():
-            if lane is not None and (record := lane.record) is not None:
+            if (record := lane.record) is not None:
                 tick = decode(PRICES, record.value)
                 assert isinstance(tick, Price), "plain ticks are well-formed"
                 context.market.book.accept(tick, (record.partition, record.offset))
         context.records[PRICES] += len(records)
         context.market.places[PRICES] = last.partition, last.offset
-        context.time_ms = max(context.time_ms, *(record.timestamp_ms for record in records))
+        context.time_ms = max(context.time_ms, newest_ms(records))
+
+
+def newest_ms(records: Sequence[Record]) -> int:
+    """The latest broker time; of one record at least."""
+    return max(map(_time_ms, records))

@@ -17,7 +17,7 @@ from services.contracts.records import Record
 from services.contracts.refusals import Refusal
 from services.contracts.topics import BY_NAME, SHADOW_ORDERS, Role
 from services.engine.effects import DeadLetter, Effect, Emit
-from services.engine.quiet import Ticks
+from services.engine.quiet import Ticks, newest_ms
 from services.replay.choices import Matching
 from services.replay.engines import ReplayEngine
 from services.replay.lines import ORDERS
@@ -88,7 +88,7 @@ class Runner:
             return at
         end = self._engine.fold_quiet(ticks, at, before_ms)
         if end > at:
-            self.now_ms = max(self.now_ms, *(record.timestamp_ms for record in ticks.records[at:end]))
+            self.now_ms = max(self.now_ms, newest_ms(ticks.records[at:end]))
             self._matcher.marked(ticks.between(at, end))
         return end
 

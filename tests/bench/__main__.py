@@ -10,7 +10,7 @@ import operator
 import subprocess
 import sys
 
-BENCHMARKS = ("engine", "fills", "latency", "portfolio", "recordings", "restore", "storm", "transport")
+BENCHMARKS = ("engine", "fills", "latency", "portfolio", "recordings", "replay", "restore", "storm", "transport")
 TIMEOUT_S = 600
 COMPARE = {">=": operator.ge, "<=": operator.le}
 
