@@ -187,8 +187,7 @@ class Packed:
     def _write(self, number: int, raw: bytes, body: bytes) -> None:
         size = _HEAD.size + len(raw) + len(body)
         if self._filled + size > SEGMENT_BYTES:
-            self._ends[self._current] = self._filled
-            self._current, self._filled = self._new_segment(), 0
+            self._turn()
         start = self._filled
         self._filled += size
         self._places[number] = self._current * SEGMENT_BYTES + start
@@ -203,7 +202,14 @@ class Packed:
         if home != self._current and self._live[home] < _SPARSE * SEGMENT_BYTES:
             self._empty(home, but=number)
 
-    def _empty(self, home: int, but: int) -> None:
+    def _turn(self) -> None:
+        """The current segment is full. What left it while it was written to is looked at now: nobody may leave it later."""
+        full, self._ends[self._current] = self._current, self._filled
+        self._current, self._filled = self._new_segment(), 0
+        if self._live[full] < _SPARSE * SEGMENT_BYTES:
+            self._empty(full)
+
+    def _empty(self, home: int, but: int = _OUT) -> None:
         """Copy what is left of a segment to the current one, all but the entry that is leaving."""
         segment, at = self._segments[home], 0
         while at < self._ends[home]:
