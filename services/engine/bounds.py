@@ -72,14 +72,14 @@ class Sheet:
             high[line.asset] = high.get(line.asset, 0.0) + last
         equity_low = equity_high = liability_low = liability_high = cut_low = cut_high = 0.0
         prices: dict[str, Interval] = {}
-        for asset, least in low.items():
+        for asset, lowest in low.items():
             record, price = self._market.assets.get(asset), self._price(asset, box)
             prices[asset] = price
-            net = (least, high[asset])
+            net = (lowest, high[asset])
             weights = FULL_WEIGHT if record is None else record.weights
             worst, best = _weighted(net[0], weights), _weighted(net[1], weights)
-            equity_low += worst * (price[0] if worst >= 0 else price[1])
-            equity_high += best * (price[1] if best >= 0 else price[0])
+            least, most = _priced((worst, best), price)
+            equity_low, equity_high = equity_low + least, equity_high + most
             magnitude += (
                 max(abs(worst), abs(best), abs(net[0]), abs(net[1]), abs(self._balances.get(asset, 0.0))) * price[1]
             )
@@ -88,14 +88,14 @@ class Sheet:
                 liability_low, liability_high = liability_low + owed[0], liability_high + owed[1]
                 cut = _initial_cut(net, record, price)
                 cut_low, cut_high = cut_low + cut[0], cut_high + cut[1]
-        maintenance, initial = [liability_low, liability_high], [liability_low + cut_low, liability_high + cut_high]
+        maintenance = [liability_low, liability_high]
+        initial = [liability_low + max(0.0, cut_low), liability_high + max(0.0, cut_high)]
         for line in self.lines:
             required, needed, size = _requirements(line, box[line.price_id])
             price = prices[line.asset]
-            maintenance[0] += required[0] * (price[0] if required[0] >= 0 else price[1])
-            maintenance[1] += required[1] * price[1]
-            initial[0] += needed[0] * (price[0] if needed[0] >= 0 else price[1])
-            initial[1] += needed[1] * price[1]
+            for total, part in ((maintenance, required), (initial, needed)):
+                least, most = _priced(part, price)
+                total[0], total[1] = total[0] + least, total[1] + most
             magnitude += size * price[1]
         return Bounds(
             (equity_low, equity_high), (maintenance[0], maintenance[1]), (initial[0], initial[1]), ERROR * magnitude
@@ -130,6 +130,11 @@ def _value(line: Line, price: Interval) -> Interval:
     return (first, last) if first <= last else (last, first)
 
 
+def _priced(amount: Interval, price: Interval) -> Interval:
+    """An amount of either sign at a price that is not negative."""
+    return amount[0] * price[amount[0] < 0], amount[1] * price[amount[1] >= 0]
+
+
 def _weighted(net: float, tiers: tuple[tuple[int, int], ...]) -> float:
     if net <= 0:
         return net
@@ -151,11 +156,12 @@ def _owed(net: Interval, record: Asset, price: Interval) -> Interval:
 
 
 def _initial_cut(net: Interval, record: Asset, price: Interval) -> Interval:
+    """What the initial weights count less; negative where they count more: that makes up for other assets."""
     if record.initial_weights is None:
         return 0.0, 0.0
     low = _weighted(net[0], record.weights) - _weighted(net[1], record.initial_weights)
     high = _weighted(net[1], record.weights) - _weighted(net[0], record.initial_weights)
-    return max(0.0, low) * price[0], max(0.0, high) * price[1]
+    return _priced((low, high), price)
 
 
 def _requirements(line: Line, price: Interval) -> tuple[Interval, Interval, float]:
