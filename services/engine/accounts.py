@@ -5,7 +5,9 @@ longest unused first, when more are awake than `most_awake`, if nothing about it
 """
 
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -14,7 +16,7 @@ from services.engine.packed import LONGEST, Packed
 from services.engine.resting import Resting, decode_resting, encode_resting, resting_of, woken
 from services.engine.state import Account, BucketKey
 
-TRIED: Final = 4  # accounts looked at after an event, whether they may rest
+TRIED: Final = 4  # accounts looked at after an event, whether they may rest; more after one that reviewed more
 CALM: Final = frozenset({"healthy", "closed"})
 ROOM: Final = 128  # bytes of an entry beside its rows, at most
 
@@ -25,7 +27,7 @@ class Accounts:
     def __init__(self, touched: dict[BucketKey, None], most_awake: int) -> None:
         self._touched = touched
         self._most_awake = most_awake
-        self.awake: dict[str, Account] = {}  # longest unused first
+        self.awake: OrderedDict[str, Account] = OrderedDict()  # longest unused first
         self.packed = Packed()
         self._partitions: array[int] = array("i")  # by number
         self._troubled: set[int] = set()  # at rest, with a bucket that is not calm
@@ -45,10 +47,10 @@ class Accounts:
 
     def used(self, name: str) -> Account | None:
         """As `get`, of one that is likely to be used again soon."""
-        found = self.awake.pop(name, None)
+        found = self.awake.get(name)
         if found is None:
             return self.get(name)
-        self.awake[name] = found
+        self.awake.move_to_end(name)
         return found
 
     def look(self, name: str) -> Account | None:
@@ -125,17 +127,13 @@ class Accounts:
             self._touched[name, bucket] = None
         return account
 
-    def tired(self) -> list[Account]:
-        """Those to try next: too many are awake, and these were not used for longest."""
-        excess = len(self.awake) - self._most_awake
-        if excess <= 0:
-            return []
-        found = []
-        for name in list(_first(self.awake, min(TRIED, excess))):
-            account = self.awake.pop(name)
-            self.awake[name] = account  # at the end, should it have to stay awake
-            found.append(account)
-        return found
+    def tired(self, reviewed: int) -> list[Account]:
+        """Those to try next: too many are awake, and these were not used for longest. So many buckets were just `reviewed`."""
+        excess = max(0, len(self.awake) - self._most_awake)
+        names = list(islice(self.awake, min(excess, max(TRIED, reviewed))))
+        for name in names:
+            self.awake.move_to_end(name)  # should it have to stay awake
+        return [self.awake[name] for name in names]
 
     def rest(self, account: Account) -> int | None:
         """Put it to rest; its number, None if it is too large."""
@@ -143,8 +141,3 @@ class Accounts:
         if number is not None:
             del self.awake[account.account]
         return number
-
-
-def _first(names: Iterable[str], count: int) -> Iterator[str]:
-    for _, name in zip(range(count), names, strict=False):
-        yield name

@@ -168,7 +168,7 @@ class Broadcasts:
 
         for name in targets:
             account = context.accounts.awake.get(name)  # at rest nothing is in doubt
-            if account is None:
+            if account is None or not any(bucket.doubts for bucket in account.buckets.values()):
                 continue
             context.mark_dirty(account, "")
             for bucket in account.buckets.values():

@@ -151,7 +151,11 @@ def _enter(columns: Columns, terms: _Terms, number: int, account: Resting, row: 
     asset = owner.valuation_asset
     if asset is None or owner.margin_mode == "portfolio" or not terms.is_plain(asset):
         return False
-    if row.status not in RUNGS or any(held != asset for held in row.balances):
+    if any(held != asset for held in row.balances):
+        return False
+    if not row.positions:
+        return _is_settled(row)
+    if row.status not in RUNGS:
         return False
     if len({key.rpartition("|")[0] for key in row.positions}) != len(row.positions):
         return False  # two legs of one instrument: its price hurts both ways
@@ -162,8 +166,6 @@ def _enter(columns: Columns, terms: _Terms, number: int, account: Resting, row: 
         if index is None or terms.assets[index] != asset:
             return False
         found.append((index, float(quantity) * terms.terms[index].size))
-    if not found:
-        return True  # cash alone: no price moves it
     columns.owners.append(number)
     columns.cash.append(float(row.balances.get(asset, "0")))
     columns.status.append(RUNGS.index(row.status))
@@ -173,6 +175,12 @@ def _enter(columns: Columns, terms: _Terms, number: int, account: Resting, row: 
         columns.instruments.append(index)
         columns.sizes.append(size)
     return True
+
+
+def _is_settled(row: BucketRow) -> bool:
+    """Whether a bucket of cash alone, or of nothing, has the status that it will keep: no price moves it."""
+    expected = "healthy" if row.balances or row.locked else "closed"
+    return row.status == expected and not any(amount.startswith("-") for amount in row.balances.values())
 
 
 class _Bounded(Struct, frozen=True):

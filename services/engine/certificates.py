@@ -124,7 +124,7 @@ class Certificates(FullScan):
         return [*super().holders(price_id), *(packed.name(number) for number in self._triggers.holders(price_id))]
 
     def holder_count(self, price_id: str) -> int:
-        return super().holder_count(price_id) + len(self._triggers.holders(price_id))
+        return super().holder_count(price_id) + self._triggers.count(price_id)
 
     def rest(self, account: Account) -> bool:
         keys = [(account.account, name) for name in account.buckets]

@@ -408,6 +408,7 @@ class Engine:
             found = context.find(key)
             if found is not None and (valuation := self._review(*found)) is not None:
                 acute.append((*found, valuation))
+        reviewed = len(context.touched)
         context.touched.clear()
         context.stepped.clear()
         breached = [(a, b, v) for a, b, v in acute if isinstance(v, Valuation) and self._is_under(a, v)]
@@ -417,8 +418,9 @@ class Engine:
             self._decider.decide(account, bucket, valuation)
         for account, bucket, outcome in acute:
             self._settle(account, bucket, outcome)
-        for account in context.accounts.tired():
-            self._search.rest(account)
+        for account in context.accounts.tired(reviewed):
+            if not any((account.account, name) in self._under for name in account.buckets):
+                self._search.rest(account)
         return [*context.dead_letters, *context.effects]
 
     def _resend(self) -> None:

@@ -57,22 +57,22 @@ class Shards:
             else:
                 held[bucket] = row
                 self._census.entered(row.status)
-        if own is not None and name not in self._context.accounts.awake and may_rest(own, held.values()):
+        known = self._context.accounts.get(name)  # by rows of another partition too
+        if known is None and own is not None and may_rest(own, held.values()):
             resting = Resting(partition, own, held)  # most come back as they rested: no object is made of them
             number = self._context.accounts.enter(name, resting)
             if number is not None:
                 self._context.totals.enter_resting(resting)
                 note_read(self._context, partition, own.last_read)
                 return number, resting
-        self._wake(partition, name, own, held)
+        if known is None:
+            known = Account(name, partition)
+            self._context.accounts.add(known)
+        self._wake(partition, known, own, held)
         return None
 
-    def _wake(self, partition: int, name: str, row: AccountRow | None, held: dict[str, BucketRow]) -> None:
+    def _wake(self, partition: int, account: Account, row: AccountRow | None, held: dict[str, BucketRow]) -> None:
         context = self._context
-        account = context.accounts.awake.get(name)
-        if account is None:
-            account = Account(name, partition)
-            context.accounts.add(account)
         context.totals.leave(account)
         if row is not None:
             restore_account(account, row)
@@ -99,7 +99,7 @@ class Shards:
     def drop(self, partition: int) -> None:
         """The partition was revoked: forget its accounts."""
         context = self._context
-        for account in list(context.accounts.of(partition)):
+        for account in context.accounts.of(partition):
             for bucket in account.buckets.values():
                 key = (account.account, bucket.name)
                 self._search.remove(key)

@@ -17,15 +17,16 @@ def compare_statements(context: Context) -> None:
     """
     waiting = []
     for record, statement in context.statements:
-        account = context.accounts.get(statement.account)
-        if account is None:
-            continue  # its partition was given up
         places = statement.through.items()
         if any(context.read.get((topic, record.partition), -1) < offset for topic, offset in places):
             waiting.append((record, statement))
-        elif not account.parked and all(account.seen.get(topic, (0, -1))[1] <= offset for topic, offset in places):
+            continue
+        account = context.accounts.get(statement.account)
+        if account is None:
+            continue  # its partition was given up
+        if not account.parked and all(account.seen.get(topic, (0, -1))[1] <= offset for topic, offset in places):
             for name in sorted({*account.buckets, *statement.balances, *statement.positions}):
-                difference = _difference(account.bucket(name), statement)
+                difference = _difference(account.buckets.get(name, Bucket(name)), statement)
                 if difference:
                     _doubt(context, account, name, Doubt("statement", record.topic, record.offset, difference))
     context.statements = waiting

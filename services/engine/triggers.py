@@ -112,6 +112,11 @@ class Side:
         self.next = min(self._ends())
         return np.unique(np.concatenate(found)) if found else NOTHING
 
+    def __len__(self) -> int:
+        """Entries ahead."""
+        held = sum(self._current[number] == version for _, number, version in self._heap)
+        return held + sum(int(np.count_nonzero(self._holds(*run.left()[1:]))) for run in self._runs)
+
     def numbers(self) -> Numbers:
         """All that have an entry ahead."""
         found = [np.array([n for _, n, version in self._heap if self._current[n] == version], dtype=np.int32)]
@@ -176,6 +181,11 @@ class Triggers:
         """Strictly between which prices `reached` finds nothing."""
         below, above = self._below.get(price_id), self._above.get(price_id)
         return (0.0 if below is None else max(0.0, -below.next)), (float("inf") if above is None else above.next)
+
+    def count(self, price_id: str) -> int:
+        """How many entries depend on the price."""
+        below = self._below.get(price_id)
+        return 0 if below is None else len(below)
 
     def holders(self, price_id: str) -> Sequence[int]:
         """Everything that depends on the price."""
