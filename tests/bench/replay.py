@@ -8,6 +8,7 @@ and replaying with the fast engine in one process; excluded: making the recordin
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ def main() -> None:
             try:
                 write(path, RECORDINGS[NAME].records(default_data(), accounts, 1))
             except Missing as missing:
-                print(missing, flush=True)
+                print(missing, file=sys.stderr)
                 return
             records, took, told = replayed(path)
             figure = f"replay records a second of a real recording, {accounts} accounts"
