@@ -185,9 +185,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     def _state(consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> Any:
         subscription = consumer._subscription.subscription
         assignment = subscription.assignment if subscription is not None else None
-        if assignment is None or tp not in assignment.tps:
-            return None
-        return assignment.state_value(AIOTopicPartition(*tp))
+        return None if assignment is None else assignment.state_value(tp)  # a tuple, as aiokafka's own: equal to it
 
     def _position(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> int | None:
         state = self._state(consumer, tp)

@@ -374,7 +374,10 @@ class Worker:
         return round(self._clock.monotonic() * 1_000)
 
     def _lag(self, topic: str, partition: int) -> LagOfTopic:
-        return self.lags.setdefault((topic, partition), LagOfTopic())
+        lag = self.lags.get((topic, partition))
+        if lag is None:
+            lag = self.lags[topic, partition] = LagOfTopic()
+        return lag
 
     async def fold_broadcast(self, records: Sequence[Record]) -> None:
         """Fold one poll of the broadcast topics, reference records first. Old prices are folded to the newest marks at once."""
