@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from redis.asyncio import Redis
 
 from services.adapters.redis_table import RedisTable, TableSettings
@@ -174,7 +175,10 @@ class Bench:
         await admin.start()
 
         async def committed() -> int:
-            found = await admin.list_consumer_group_offsets(name)
+            try:
+                found = await admin.list_consumer_group_offsets(name)
+            except GroupCoordinatorNotAvailableError:
+                return 0  # nobody has joined it yet
             return sum(max(0, at.offset) for tp, at in found.items() if tp.topic == f"{PREFIX}fills")
 
         command = peer.command(self._bootstrap, f"{PREFIX}fills", name, self._folder / name, PARTITIONS)
