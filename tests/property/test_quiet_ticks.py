@@ -141,6 +141,20 @@ def record_of(topic: str, offset: int, value: dict[str, Any]) -> Record:
     return Record(topic=topic, partition=0, offset=offset, timestamp_ms=START_MS + offset, key=None, value=raw)
 
 
+def test_a_tick_behind_the_one_of_a_pending_jump_is_left_to_be_passed_over() -> None:
+    engine = Engine(Settings())
+    engine.apply(record_of("instruments", 0, {
+        "instrument": "I", "kind": "perpetual", "contract": "linear", "underlying": "B", "settlement_asset": "U",
+        "margin_tiers": [{"notional_floor": "0", "maintenance_margin_rate": "0.01"}], "max_price_move": "0.05",
+    }))  # fmt: skip
+    for offset, mark in ((1, "1000"), (9, "1200")):
+        engine.apply(record_of("prices", offset, {"instrument": "I", "mark_price": mark}))
+    late = [record_of("prices", offset, {"instrument": "I", "mark_price": "1000.1"}) for offset in range(2, 8)]
+    assert engine.apply_batch(late) == []
+    assert engine.stats.skipped_prices == len(late)
+    assert [grade for *_, grade in engine.price_views(START_MS + 9)] == ["unconfirmed"]
+
+
 def test_no_tick_is_passed_at_or_after_the_time_that_is_named() -> None:
     engine = Engine(Settings())
     records = [record_of("prices", number, {"instrument": "I", "mark_price": "10"}) for number in range(20)]
@@ -196,6 +210,8 @@ VALUES = st.one_of(
         b'{"instrument":"I","ts_ms":1,"mark_price":"3"}',
     ]
 )
+@example([b'{"instrument":"I","ts_ms":1,"mark_price":"1 1"}'])
+@example([b'{"instrument":"I","ts_ms":1,"mark_price":"1","index_price":"0.0"}'])
 @example([orjson.dumps(PLAIN).ljust(BY_NAME["prices"].max_bytes + 1)])
 def test_a_plain_tick_is_what_the_codec_reads(values: list[bytes]) -> None:
     """But for what is left to the caller: the ids, and a mark of 0."""
