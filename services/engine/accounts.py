@@ -81,8 +81,10 @@ class Accounts:
             if number in self._troubled:
                 yield woken(self.packed.name(number), self.packed.body(number))
 
-    def names(self) -> list[str]:
-        return [*self.awake, *(self.packed.name(number) for number in self.packed)]
+    def names(self) -> Iterator[str]:
+        """May be walked through while accounts come and go: those that do meanwhile may be passed over."""
+        yield from list(self.awake)
+        yield from map(self.packed.name, self.packed)
 
     def rows(self, numbers: Iterable[int]) -> Iterator[tuple[int, Resting]]:
         """The rows of accounts at rest."""

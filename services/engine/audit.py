@@ -11,6 +11,8 @@ from services.engine.valuer import Valuer
 class Audit:
     """Goes through all buckets, round after round. `under` are those that were found to be liquidatable.
 
+    An account that wakes during a round may be passed over in it: it was reviewed when it woke.
+
     Portfolio buckets are left out: time moves their value between two looks at them.
     """
 
@@ -36,7 +38,7 @@ class Audit:
         for _ in range(accounts):
             name = next(self._round, None)
             if name is None:
-                self._round = iter(self._context.accounts.names())
+                self._round = self._context.accounts.names()
                 break
             account = self._context.accounts.look(name)
             if account is not None and account.known and account.margin_mode != "portfolio":

@@ -150,10 +150,10 @@ class Broadcasts:
         market.halted_all = (ALL, EVERYTHING) in self._halts
         market.halted = {name for halted, name in self._halts if halted == "instrument"}
         market.halted_accounts = {name for halted, name in self._halts if halted == "account"}
-        if scope == "instrument":
-            self._touch(self._search.disturbed(target))
+        if scope == "instrument":  # at rest nothing is to be decided, halted or not
+            self._touch(self._search.awake(target))
             return
-        for account, bucket in self._context.awake_buckets():  # at rest nothing is to be decided, halted or not
+        for account, bucket in self._context.awake_buckets():
             if scope == ALL or account.account == target:
                 self._context.touched[account.account, bucket.name] = None
 

@@ -117,7 +117,7 @@ class Certificates(FullScan):
 
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
         self.redraw(self._triggers.holders(price_id))
-        return super().disturbed(price_id)
+        return self.awake(price_id)
 
     def holders(self, price_id: str) -> list[str]:
         packed = self._context.accounts.packed

@@ -28,6 +28,9 @@ class Search(Protocol):
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
         """Buckets that a change of what is known of `price_id`, other than its price, may concern."""
 
+    def awake(self, price_id: str) -> Iterable[BucketKey]:
+        """Of these buckets those of accounts that are awake: what concerns only decisions concerns nobody else."""
+
     def holders(self, price_id: str) -> list[str]:
         """The accounts with a bucket that depends on `price_id`."""
 
@@ -80,6 +83,9 @@ class FullScan:
         return None if self._holders.get(price_id) else (0.0, float("inf"))
 
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
+        return self.awake(price_id)
+
+    def awake(self, price_id: str) -> Iterable[BucketKey]:
         return self._holders.get(price_id, ())
 
     def holders(self, price_id: str) -> list[str]:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from services.contracts.records import Record
+from services.engine.bulk_boxes import BulkBoxes
 from services.engine.effects import Alarm, Effect, Emit
 from services.engine.engine import Engine
 from services.engine.settings import Settings
@@ -174,3 +175,34 @@ def test_buckets_that_depend_on_a_price_are_counted_wherever_they_are() -> None:
     assert at_rest(resting) == 30
     assert resting.marks_in_use(0) == scan.marks_in_use(0)
     assert scan.marks_in_use(0)["X"].buckets == 45
+
+
+def test_a_halt_of_an_instrument_concerns_nobody_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes no number, and at rest nothing is to be decided: half a million holders are not drawn anew."""
+    log = Log().put("instruments", **PERPETUAL).mark("100").account().transfer("30")
+    log.put("fills", fill_id="f", account="a", instrument="X", side="buy", quantity="1", price="100").mark("100.1")
+    resting, scan = engines()
+    play(resting, log)
+    play(scan, log)
+    assert at_rest(resting) == 1
+    monkeypatch.setattr(BulkBoxes, "draw", None)
+    for action in ("halt", "resume"):
+        halt = log.put("controls", control_id=action, scope="instrument", target="X", action=action).records[-1]
+        assert resting.apply(halt) == scan.apply(halt)
+        assert at_rest(resting) == 1
+    monkeypatch.undo()
+    fall = log.mark("60").records[-1]
+    assert resting.apply(fall) == scan.apply(fall) != []
+
+
+def test_the_audit_meets_everyone_while_accounts_come_and_go() -> None:
+    log = Log()
+    for number in range(20):
+        log.account(f"a{number}").transfer("5", account=f"a{number}")
+    resting, _ = engines()
+    play(resting, log)
+    names = resting._context.accounts.names()
+    met = [next(names) for _ in range(10)]
+    resting.apply(log.transfer("5", account="a3").records[-1])
+    resting.apply(log.account("b").transfer("5", account="b").records[-1])
+    assert {*met, *names} >= {f"a{number}" for number in range(20)}
