@@ -5,6 +5,7 @@ The log decides: the newest claim in `liquidation-orders`[p] owns p. Being given
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -76,7 +77,9 @@ class Ownership:
         while True:
             try:
                 await self._start(shard)
+                _stop_if_cancelled()
             except Unreachable as error:
+                _stop_if_cancelled()
                 self._log.warning("shard_waits", partition=shard.partition, error=str(error))
                 await self._clock.sleep(backoff)
                 backoff = min(backoff * 2, LAST_BACKOFF_S)
@@ -99,6 +102,7 @@ class Ownership:
             chosen, offsets = choose_start(
                 shard.partition, stored, snapshot, ranges, from_cut_topics=self._settings.from_cut_topics
             )
+            _stop_if_cancelled()
             self._restore(shard, chosen, offsets)
             if chosen is not stored:
                 self._alarms.sound("restored_from_snapshot", partition=shard.partition, rows=len(chosen.rows))
@@ -285,3 +289,12 @@ class Ownership:
             due = since_claim > self._settings.reclaim_ms / 1000 or now - oldest > self._settings.confirm_ms / 1000
         if due:
             self.claim(shard)
+
+
+def _stop_if_cancelled() -> None:
+    """Libraries lose a cancellation that comes together with an answer or an error. Whoever was cancelled must not go on: another task
+    takes the shard over by then, and what both restore is restored twice.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

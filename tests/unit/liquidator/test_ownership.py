@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+import pytest
+
+from services.adapters.ports import LogRange, Unreachable
 from services.contracts.codec import encode
 from services.liquidator.shard import Reason
 from tests.unit.liquidator.fakes import ORDERS, FakeTable, World, a_claim, an_order, breathe
@@ -40,6 +47,34 @@ async def test_reference_data_comes_first() -> None:
     world.worker.broadcast_ready.set()
     await breathe()
     assert [partition for partition, _ in world.input.seeks] == [0]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_takeover_whose_cancellation_was_lost_restores_and_claims_nothing(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group gives the shard again while it is being taken over, and the client loses the cancellation."""
+    world = World()
+    ranges, asked = world.input.ranges, asyncio.Event()
+
+    async def loses_the_first_cancellation(partition: int) -> Mapping[str, LogRange]:
+        if not asked.is_set():
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            if not answers:
+                raise Unreachable("cancelled")
+        return await ranges(partition)
+
+    restored: list[int] = []
+    monkeypatch.setattr(world.input, "ranges", loses_the_first_cancellation)
+    monkeypatch.setattr(world.engine, "restore", lambda partition, _: restored.append(partition))
+    await world.start(0)
+    assert asked.is_set()
+    world.worker.assigned(frozenset({0}))
+    await world.run(1)
+    assert restored == [0]
+    assert len(world.broker.claims()) == 1
 
 
 async def test_an_order_of_the_tail_is_known_before_deciding() -> None:
