@@ -39,6 +39,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never step back."""
 
+    def worked(self) -> float:
+        """Seconds of a processor that this process had so far."""
+
     async def sleep(self, seconds: float) -> None:
         """Let that much time pass."""
 

@@ -50,5 +50,8 @@ class SteadyClock:
     def monotonic(self) -> float:
         return self._clock.monotonic()
 
+    def worked(self) -> float:
+        return self._clock.worked()
+
     async def sleep(self, seconds: float) -> None:
         await self._clock.sleep(seconds)

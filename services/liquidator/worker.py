@@ -33,6 +33,7 @@ from services.liquidator.signs import Signs
 from services.liquidator.standby import Standby, StandbyRules
 from services.liquidator.steady import SteadyClock
 from services.liquidator.storage import Storage
+from services.liquidator.stride import Stride
 from services.liquidator.throttle import Caps
 
 PRICES: Final = "prices"
@@ -112,7 +113,8 @@ class Worker:
         self.newest_ms: dict[str, int] = {}  # broadcast topic -> broker time of its newest folded record
         self.last_pass = clock.monotonic()
         self._tasks: dict[int, set[asyncio.Task[None]]] = {}
-        self._last_beat = clock.monotonic()
+        self._last_beat, self._last_worked = clock.monotonic(), clock.worked()
+        self._stride = Stride(CHUNK)
         self._last_timer_ms = 0
         self._lags_watched = 0.0
         self._stopping = False
@@ -403,12 +405,16 @@ class Worker:
             self._dispatch.carry_out(self._engine.fold_prices(prices), Arrival(prices, arrived))
             self._evaluated(prices)
             return
-        for first in range(0, len(prices), CHUNK):
-            chunk = prices[first : first + CHUNK]
+        done = 0
+        while done < len(prices):
+            chunk, began = prices[done : done + self._stride.size], self._clock.monotonic()
             self._dispatch.carry_out(self._engine.apply_batch(chunk), Arrival(chunk, arrived))
             self._evaluated(chunk)
-            if first + CHUNK < len(prices):
+            self._stride.took(self._clock.monotonic() - began)
+            done += len(chunk)
+            if done < len(prices):
                 await asyncio.sleep(0)
+                self._beat()
 
     def _count(self, records: Sequence[Record]) -> None:
         counts: dict[str, int] = {}
@@ -531,9 +537,14 @@ class Worker:
         (self._gates.shut if late else self._gates.lift)(shard, Reason.ACCOUNT_LAG)
 
     def _beat(self) -> None:
-        """Notice that this process stood still: its shards may be somebody else's by now."""
-        now = self._clock.monotonic()
-        gap, self._last_beat = now - self._last_beat, now
+        """Notice that this process stood still: its shards may be somebody else's by now.
+
+        A storm that we were computing all the while is no standing still: were its orders withheld and decided again, that would
+        take as long once more, for ever. What a successor claimed meanwhile makes them void.
+        """
+        now, worked = self._clock.monotonic(), self._clock.worked()
+        gap = now - self._last_beat - (worked - self._last_worked)
+        self._last_beat, self._last_worked = now, worked
         if gap * 1000 <= self._settings.loop_gap_ms:
             return
         self._meter.loop_gap(gap)

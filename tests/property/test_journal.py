@@ -35,6 +35,9 @@ class Ticking:
     def monotonic(self) -> float:
         return next(self._now)
 
+    def worked(self) -> float:
+        return 0.0
+
     async def sleep(self, _seconds: float) -> None:
         raise AssertionError("nothing here waits")
 

@@ -184,6 +184,9 @@ class ProcessClock:
     def monotonic(self) -> float:
         return self._loop.time()
 
+    def worked(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

@@ -53,6 +53,7 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
+        self.worked_s = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def now_ms(self) -> int:
@@ -60,6 +61,9 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self.seconds
+
+    def worked(self) -> float:
+        return self.worked_s
 
     async def sleep(self, seconds: float) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -148,6 +148,18 @@ async def test_an_order_decided_before_a_pause_is_not_sent_after_it() -> None:
     assert world.worker.shards[0].fence == 1
 
 
+async def test_a_storm_that_was_computed_all_the_while_is_no_standing_still() -> None:
+    """Else its orders were withheld and decided again, which takes as long: a worker that never sends one."""
+    world = await World().live(0)
+    world.engine.under["a"] = 0
+    world.clock.jump(30)
+    world.clock.worked_s += 29.9
+    await world.worker.fold_broadcast([world.price()])
+    await breathe()
+    assert Reason.LOOP_GAP not in world.worker.shards[0].reasons
+    assert len(world.broker.valid_orders()) == 1
+
+
 async def test_who_was_taken_over_while_standing_still_stays_silent() -> None:
     first = await World().live(0)
     first.engine.under["a"] = 0

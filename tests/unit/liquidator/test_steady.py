@@ -20,6 +20,9 @@ class Wall:
     def monotonic(self) -> float:
         return self.seconds
 
+    def worked(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         self.seconds += seconds
 

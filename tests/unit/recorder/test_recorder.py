@@ -34,6 +34,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.s
 
+    def worked(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         self.s += seconds
 
