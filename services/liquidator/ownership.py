@@ -112,6 +112,7 @@ class Ownership:
         await self._input.seek(shard.partition, shard.next)
 
     def _restore(self, shard: Shard, stored: Stored, offsets: dict[str, int]) -> None:
+        assert not shard.loaded, "two takeovers of one shard at once"
         self._engine.shut_gate(shard.partition)
         self._engine.restore(shard.partition, stored.rows)
         if stored.claim >= 0:
