@@ -291,8 +291,8 @@ everything {LIQUIDATED:.0%} of the accounts are liquidated, with one order each.
 {needs}
 
 - Reading prices alone takes {BUSY:.0%} of a core at {wall} records a second: above that no number of workers helps, at any size.
-- The prices that one poll brings are evaluated in one go. A worker that stands still over it for `worker.loop_gap_ms` (500 ms) withholds its orders and decides
-  again, so a fall that comes all at once wants more workers than one that takes seconds.
+- A price is evaluated in one go, whatever it makes due: in a deep fall of many accounts that is a second or more, in which a worker sends nothing and answers nobody. More
+  workers make it shorter.
 - Not in the table: the recorder and other readers of Kafka; the `kafka.session_timeout_ms` (6 s) before a lost worker's shards go elsewhere; reading what was written to
   Kafka meanwhile; options in portfolio mode (each bucket is repriced under every scenario: `make bench ARGS=portfolio`).
 - Nothing above 200,000 buckets in one engine and 10,000 in one worker was run for this page: what is beyond is arithmetic, on the assumption that workers share nothing but
