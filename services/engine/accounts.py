@@ -58,28 +58,31 @@ class Accounts:
         found = self.awake.get(name)
         if found is None and len(self.packed):
             number = self.packed.find(name)
-            return None if number is None else woken(name, self.packed.body(number))
+            return None if number is None else self._copy(number)
         return found
+
+    def _copy(self, number: int) -> Account:
+        return woken(self.packed.name(number), self.packed.body(number))
 
     def everyone(self) -> Iterator[Account]:
         """All of them for reading, as `look`."""
         yield from list(self.awake.values())
         for number in self.packed:
-            yield woken(self.packed.name(number), self.packed.body(number))
+            yield self._copy(number)
 
     def of(self, partition: int) -> Iterator[Account]:
         """Those of a partition for reading, as `look`."""
         yield from [account for account in self.awake.values() if account.partition == partition]
         for number in np.flatnonzero(np.frombuffer(self._partitions, dtype=np.int32) == partition).tolist():
             if self.packed.holds(number):
-                yield woken(self.packed.name(number), self.packed.body(number))
+                yield self._copy(number)
 
     def uneasy(self) -> Iterator[Account]:
         """For reading: those awake, and those at rest with a bucket that is neither healthy nor closed."""
         yield from list(self.awake.values())
         for number in list(self._troubled):
             if number in self._troubled:
-                yield woken(self.packed.name(number), self.packed.body(number))
+                yield self._copy(number)
 
     def names(self) -> Iterator[str]:
         """May be walked through while accounts come and go: those that do meanwhile may be passed over."""

@@ -43,7 +43,7 @@ def decode_resting(body: bytes) -> Resting:
 
 def woken(name: str, body: bytes) -> Account:
     """The account as it was when it went to rest."""
-    resting = _decoder.decode(body)
+    resting = decode_resting(body)
     account = Account(name, resting.partition)
     restore_account(account, resting.account)
     for bucket, row in resting.buckets.items():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
 import random
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from services.engine.engine import Engine
 from services.engine.settings import Settings
 from tests.bench.capacity_page import PAGE, Rates, rates_on, render
 from tests.bench.engine import Market
+from tests.bench.figures import resident_bytes
 from tests.bench.fills import cpu_seconds
 from tests.bench.parts import (
     INSTRUMENTS,
@@ -261,10 +261,6 @@ async def on_real_parts(bench: Bench, bootstrap: str, found: dict[str, float]) -
         found["order_us"] = (took - found["fall_s"] * ACCOUNTS / 100_000) / orders * 1e6
     for name, topic in TOPICS_OF.items():
         found[name] = bench.log_bytes(topic) / await bench.ends(topic)
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure() -> Rates:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -30,6 +29,7 @@ from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
 from services.engine.rows import CODES, VERSION, AccountRow, BucketRow
 from services.engine.settings import Settings
+from tests.bench.figures import resident_bytes, row
 
 SMALL, MIDDLE, LARGE = 10_000, 100_000, 1_000_000
 TICKS, SCANS = 20_000, 20
@@ -179,10 +179,6 @@ def measure(buckets: int, instruments: int = USUAL[0], held: tuple[int, ...] = U
     )  # fmt: skip
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
 def apart(buckets: int, instruments: int = USUAL[0], held: tuple[int, ...] = USUAL[1]) -> Measured:
     """`measure` in a process of its own, so that memory is its own."""
     command = [sys.executable, "-m", "tests.bench.engine", "one", json.dumps([buckets, instruments, list(held)])]
@@ -234,10 +230,6 @@ def grow() -> None:
         "<= 5",
         f"1, 10, 100: {detail}",
     )
-
-
-def row(figure: str, value: float, reach: str, detail: str) -> None:
-    print(json.dumps({"figure": figure, "value": round(value, 2), "reach": reach, "detail": detail}), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from redis.asyncio import Redis
 
 from services.adapters.redis_table import RedisTable, TableSettings
+from tests.bench.figures import row
 from tests.bench.parts import (
     INSTRUMENTS,
     MARK,
@@ -39,7 +40,6 @@ from tests.bench.parts import (
     keep_pricing,
     make_topics,
     marks,
-    row,
 )
 from tests.bench.peers.programs import PEERS, Peer, Unavailable
 from tests.integration.venue import until

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
 from services.contracts.messages import Order
+from tests.bench.figures import row
 from tests.bench.filled import fill_table
 from tests.bench.parts import (
     INSTRUMENTS,
@@ -32,7 +33,6 @@ from tests.bench.parts import (
     marks,
     place_of,
     price,
-    row,
     written,
 )
 from tests.bench.transport import ORDERS, Waiting

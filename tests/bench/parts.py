@@ -126,7 +126,3 @@ async def copy_tables(redis: Redis, source: str, target: str) -> None:
     """The shards' tables of one prefix, under another: their checksums do not cover the prefix."""
     for key in [each async for each in redis.scan_iter(f"{source}{{p*")]:
         await redis.copy(key, key.decode().replace(source, target, 1), replace=True)
-
-
-def row(figure: str, value: float, reach: str, detail: str) -> None:
-    print(json.dumps({"figure": figure, "value": round(value, 3), "reach": reach, "detail": detail}), flush=True)

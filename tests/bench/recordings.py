@@ -22,6 +22,7 @@ from services.adapters.recordings_manifest import Manifest, schema_version
 from services.adapters.recordings_rows import Row
 from services.adapters.recordings_writer import SPILL_BYTES, open_folder
 from services.contracts.identifiers import partition_of
+from tests.bench.figures import row as print_row
 
 PARTITIONS, INSTRUMENTS, ACCOUNTS = 16, 20, 400
 BEGAN_MS = 1_700_000_000_000
@@ -154,10 +155,6 @@ def measured(work: str, folder: Path) -> dict[str, float]:
     return found
 
 
-def figure(name: str, value: float, reach: str, detail: str) -> None:
-    print(json.dumps({"figure": name, "value": round(value, 3), "reach": reach, "detail": detail}), flush=True)
-
-
 def main(records: int, *, with_replay: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="ringfence-bench-") as name:
         small, large = Path(name) / "small", Path(name) / "large"
@@ -166,16 +163,16 @@ def main(records: int, *, with_replay: bool) -> None:
         stored = sum(path.stat().st_size for path in large.glob("*.parquet")) / records
         few, many = measured("read", small), measured("read", large)
         told = f"{records} records, {stored:.0f} bytes each on disk"
-        figure("records a second written to a recording", records / took, ">= 100000", told)
-        figure("records a second read from a recording in order", records / many["read_s"], ">= 300000", told)
-        figure("records a second checked before they are read", records / many["check_s"], ">= 1000000", told)
+        print_row("records a second written to a recording", records / took, ">= 100000", told)
+        print_row("records a second read from a recording in order", records / many["read_s"], ">= 300000", told)
+        print_row("records a second checked before they are read", records / many["check_s"], ">= 1000000", told)
         growth = many["peak_mib"] - few["peak_mib"]
         beyond = f"{many['peak_mib']:.0f} MiB for {records} records, {few['peak_mib']:.0f} MiB for {SMALL}"
-        figure("MiB that reading a long recording takes beyond a short one", growth, "<= 64", beyond)
+        print_row("MiB that reading a long recording takes beyond a short one", growth, "<= 64", beyond)
         if with_replay:
             run = measured("replay", large)
             peak = f"{run['replay_s']:.0f} s, {run['peak_mib']:.0f} MiB at most, {run['orders']} orders"
-            figure("records a second replayed", records / run["replay_s"], ">= 0", peak)
+            print_row("records a second replayed", records / run["replay_s"], ">= 0", peak)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from services.engine.effects import Emit
 from services.engine.engine import Engine
 from services.engine.rows import decode_row
 from services.engine.settings import Settings
+from tests.bench.figures import row
 from tests.bench.filled import fill_table
-from tests.bench.parts import INSTRUMENTS, MARK, PARTITIONS, Message, instruments, marks, now_ms, price, row
+from tests.bench.parts import INSTRUMENTS, MARK, PARTITIONS, Message, instruments, marks, now_ms, price
 from tests.support.redis import RedisServer
 
 PREFIX = "bench-"

@@ -35,7 +35,8 @@ from services.liquidator.dispatch import Alarms, Arrival, Dispatch, TopicNames
 from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Outbox
 from services.liquidator.shard import ORDERS, Shard
-from tests.bench.parts import BATCH_BYTES, PARTITIONS, row, shard_of
+from tests.bench.figures import row
+from tests.bench.parts import BATCH_BYTES, PARTITIONS, shard_of
 from tests.support.kafka import KafkaServer, create_topics
 
 COUNT = 100_000

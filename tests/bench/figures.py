@@ -1,0 +1,17 @@
+"""What every benchmark prints, and what it may read of a process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+def row(figure: str, value: float, reach: str, detail: str) -> None:
+    """One comparison, as one line of JSON on standard output."""
+    print(json.dumps({"figure": figure, "value": round(value, 3), "reach": reach, "detail": detail}), flush=True)
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Memory that a process holds at this moment."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
