@@ -190,6 +190,16 @@ class Outbox:
         if old is not None:
             await old.abandon()
         self._producer = await self._connected()
+        self._give_up_late_orders()
+
+    def _give_up_late_orders(self) -> None:
+        """Orders that were decided while nothing could be sent: by now their accounts may not be what they were, and nobody would
+        have decided them. Never sent, they are as unknown as the others, and decided again from the level."""
+        late = {item.shard for item in self._queue if item.kind is Kind.ORDER and item.shard is not None}
+        if late:
+            self._log.warning("orders_withheld", partitions=sorted(late))
+            self._queue = deque(item for item in self._queue if item.kind is not Kind.ORDER)
+            self.on_lost(frozenset(late))
 
     async def _connected(self) -> Producer:
         backoff = FIRST_BACKOFF_S

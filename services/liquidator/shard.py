@@ -69,6 +69,7 @@ class Shard:
         self.barrier = 0  # what was sent up to this number must be settled before `pending` is stored
         self.stored_at = 0.0
         self.storing = asyncio.Lock()
+        self.keeps_back = False  # effects that the owner before us may not have written; the table must not pass them unwritten
 
         self.outstanding: dict[str, tuple[int, float]] = {}  # order id -> (number, sent at): sent, not read back
         self.unacked: dict[int, None] = {}  # numbers of other records that were not acknowledged
@@ -86,10 +87,11 @@ class Shard:
 
     @property
     def may_store(self) -> bool:
-        """Whether the table may be written: we know our epoch and nobody is known to have taken over."""
+        """Whether the table may be written: we know our epoch, nobody is known to have taken over, and nothing is kept back."""
         return (
             self.loaded
             and self.fence is not None
+            and not self.keeps_back
             and not self.reasons & {Reason.FENCED, Reason.LOOP_GAP, Reason.REFUSED, Reason.STANDBY}
         )
 

@@ -1,14 +1,15 @@
 """Standing by: fold like the owner, write nothing, and claim when the owner has been silent for too long.
 
-What the engine wants written meanwhile is kept for a few seconds: the owner may have died before it wrote the last of it. States,
-defaults and dead letters may come twice, orders cannot, for the gate is shut. The changed rows are kept too, as two generations: once
-the table is past the older one, that is let go.
+What the engine wants written meanwhile is kept: the owner may have died before it wrote the last of it. The owner stores only behind
+what it wrote, so what an account record made due is let go once the table is past that record; what a price or time made due, after a
+few seconds. States, defaults and dead letters may come twice, orders cannot, for the gate is shut. The changed rows are kept too, as
+two generations: once the table is past the older one, that is let go.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +63,7 @@ class Standby:
         """Somebody else owns the shard: from here on fold only. What is in memory stays true."""
         self._gates.shut(shard, Reason.STANDBY)
         self._kept.setdefault(shard.partition, deque(maxlen=MOST_KEPT))
+        shard.keeps_back = True
         shard.outstanding.clear()  # what was sent and not read before the newer claim never counts
         shard.progress.set()
 
@@ -86,15 +88,22 @@ class Standby:
             )  # fmt: skip
             self._claim(shard)
             return
-        self._forget_old(shard.partition, now)
-        waiting = self._engine.dirty_count(shard.partition) + shard.rows_kept
         due = now - self._trimmed.get(shard.partition, float("-inf")) > TRIM_EVERY_S
-        if waiting > self._max_rows // KEPT_SHARE and due and not shard.storing.locked():
+        if due and not shard.storing.locked() and (self._has_many_rows(shard) or self._has_old(shard.partition)):
             self._trimmed[shard.partition] = now
             self._spawn(shard.partition, self._trim(shard))
 
+    def _has_many_rows(self, shard: Shard) -> bool:
+        waiting = self._engine.dirty_count(shard.partition) + shard.rows_kept
+        return waiting > self._max_rows // KEPT_SHARE
+
+    def _has_old(self, partition: int) -> bool:
+        kept = self._kept[partition]
+        return bool(kept) and self._clock.monotonic() - kept[0][0] > self._rules.silence_s + KEPT_S
+
     async def _trim(self, shard: Shard) -> None:
-        """If the table holds all of the older generation of changed rows by now, the younger one becomes the older."""
+        """Let go what the owner has written. If the table holds all of the older generation of changed rows by now, the younger one
+        becomes the older."""
         async with shard.storing:
             try:
                 stored = await self._table.stored_offsets(shard.partition)
@@ -103,6 +112,9 @@ class Standby:
                 return
             if Reason.STANDBY not in shard.reasons:
                 return  # claimed meanwhile: what is kept is going to be stored
+            self._forget_written(shard.partition, stored or {})
+            if not self._has_many_rows(shard):
+                return
             basis = shard.rebase()
             if stored is not None and all(stored.get(topic, 0) >= at for topic, at in basis.upto.items()):
                 shard.basis = Basis(basis.upto, self._engine.take_dirty(shard.partition), dict(shard.next))
@@ -121,14 +133,20 @@ class Standby:
 
     def release(self, shard: Shard) -> list[Effect]:
         """Our claim was read: what was kept back, to be carried out now, and nothing is kept from here on."""
+        shard.keeps_back = False
         return [effect for _, effect in self._kept.pop(shard.partition, ())]
 
-    def _forget_old(self, partition: int, now: float) -> None:
+    def _forget_written(self, partition: int, stored: Mapping[str, int]) -> None:
         kept = self._kept[partition]
-        while kept and now - kept[0][0] > self._rules.silence_s + KEPT_S:
+        while self._has_old(partition) and _is_behind(kept[0][1], stored):
             kept.popleft()
 
     def forget(self, shard: Shard) -> None:
         """The engine forgot the shard; what is folded again is kept again."""
         self._kept.pop(shard.partition, None)
         self._trimmed.pop(shard.partition, None)
+
+
+def _is_behind(effect: Effect, stored: Mapping[str, int]) -> bool:
+    """Whether the table is past what made an effect due, or cannot tell: of account records alone it holds offsets."""
+    return stored.get(effect.cause.topic, effect.cause.offset + 1) > effect.cause.offset

@@ -302,9 +302,10 @@ class FakeEngine:
 
     def apply(self, record: Record) -> list[Effect]:
         self.calls.append(f"{record.topic}@{record.offset}")
+        cause = Cause(record.topic, record.partition, record.offset)
         if record.value == b"bad":
             refusal = Refusal(Reason.INVALID_JSON, "bad")
-            return [DeadLetter(cause=CAUSE, record=record, refusal=refusal)]
+            return [DeadLetter(cause=cause, record=record, refusal=refusal)]
         if record.topic == ORDERS:
             self._read_back(record)
         elif record.topic == "fills":
@@ -313,9 +314,9 @@ class FakeEngine:
             self.owner[account] = record.partition
             self.dirty.setdefault(record.partition, set()).add(account)
             if record.value == b"state":
-                return [self._state(account, record.partition)]
+                return [self._state(account, record.partition, cause)]
             if record.value == b"deficit":
-                return [self._default(account, Cause(record.topic, record.partition, record.offset))]
+                return [self._default(account, cause)]
         return self.decide()
 
     def _default(self, account: str, cause: Cause) -> Emit:
@@ -333,12 +334,12 @@ class FakeEngine:
             self.issued[message.account] = "confirmed"
             self.dirty.setdefault(record.partition, set()).add(message.account)
 
-    def _state(self, account: str, partition: int) -> Emit:
+    def _state(self, account: str, partition: int, cause: Cause) -> Emit:
         message = AccountState(
             account=account, bucket="main", client="c", status="healthy", previous_status=None, valuation_asset="USDT",
             equity="1", initial_margin="0", maintenance_margin="0", free_margin="1", maintenance_excess="1", ts_ms=0,
         )  # fmt: skip
-        return Emit(cause=CAUSE, topic="account-states", key=f"{account}|main", partition=partition, message=message)
+        return Emit(cause=cause, topic="account-states", key=f"{account}|main", partition=partition, message=message)
 
     def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
         return [effect for record in records for effect in self.apply(record)]

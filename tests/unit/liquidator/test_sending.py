@@ -71,6 +71,24 @@ async def test_a_broker_that_is_down_is_tried_again() -> None:
     assert len(world.broker.valid_orders()) == 1
 
 
+async def test_an_order_decided_while_no_broker_answers_is_not_sent_later_and_decided_again_if_it_is_still_due() -> None:
+    """By the time somebody answers, transfers may wait unread that make it wrong: as with all other orders, it is now or never."""
+    world = await World().live(0)
+    world.broker.failing = "down"
+    world.fill("x", value=b"bad")  # something is sent, and the producer breaks; no order of the shard is under way
+    await world.run(0.1)
+    world.engine.under |= {"a": 0, "b": 0}
+    await world.worker.fold_broadcast([world.price()])
+    await breathe()
+    assert world.outbox.queued > 2
+    del world.engine.under["a"]  # it was topped up meanwhile
+    world.broker.failing = None
+    await world.run(3)
+    assert [(order.account, order.epoch) for order in world.broker.valid_orders()] == [("b", 1)]
+    assert len(world.broker.claims()) == 2
+    assert [record.value for record in world.broker.log("dead-letters", 0)] == [b"bad"]
+
+
 async def test_a_dead_letter_carries_the_whole_record_and_its_place() -> None:
     world = await World().live(0)
     world.fill("a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.contracts.journal import Gate, Input, JournalRecord, Timer, encode_journal
+from services.contracts.topics import ACCOUNT_TOPICS
 from services.liquidator.shard import Reason
 from services.liquidator.standby import StandbyRules
 from tests.unit.liquidator.fakes import ORDERS, World, a_claim, breathe
@@ -130,6 +131,40 @@ async def test_what_the_owner_did_not_write_any_more_is_written_after_the_takeov
     await pair.run(2)
     assert len(pair.broker.log("account-states", 0)) == 1
     assert len(pair.broker.log("dead-letters", 0)) == 1
+
+
+async def test_what_was_not_written_for_another_is_not_passed_by_the_table_before_it_is() -> None:
+    """Between the claim and its reading nothing of it has left: a crash there would lose it, had the table gone on."""
+    pair = await Pair().start()
+    await pair.kill()
+    pair.owner.fill("a", value=b"bad")
+    worker, topics = pair.standby.worker, [topic for topic in ACCOUNT_TOPICS if topic != ORDERS]
+    for _ in range(20):  # the claim is acknowledged, and not read yet
+        await pair.owner.clock.advance(0.1)
+        await pair.standby.input.pump(worker, only=topics)
+        worker.listened(0)
+        await breathe()
+    assert pair.claimants == ["w-1", "w-2"]
+    assert pair.broker.log("dead-letters", 0) == []
+    assert pair.table.offsets[0]["fills"] == 0
+    await pair.run(0.5)
+    assert len(pair.broker.log("dead-letters", 0)) == 1
+    assert pair.table.offsets[0]["fills"] == 1
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_what_an_owner_leaves_unwritten_for_long_is_kept_for_as_long(stored: bool) -> None:
+    """It lives, but a topic of its does not answer: neither does it store what it could not write."""
+    pair = await Pair().start()
+    if not stored:
+        pair.owner.worker._cancel(0)
+    pair.owner.fill("a", value=b"state")
+    await pair.run(0.3)
+    pair.broker.log("account-states", 0).clear()
+    await pair.run(10)
+    await pair.kill()
+    await pair.run(2)
+    assert len(pair.broker.log("account-states", 0)) == (0 if stored else 1)
 
 
 async def test_it_does_not_store_before_it_is_where_the_table_is() -> None:
