@@ -17,28 +17,17 @@ from numpy.typing import NDArray
 from services.contracts.messages import MarginMode, Segregation
 from services.engine.bounds import CLOSEST, EDGE, ERROR, HALVINGS, NARROWEST_SHARE, SKEW, WIDEST_SHARE
 from services.engine.context import Context
-from services.engine.instruments import FULL_WEIGHT, Spec, Tier
 from services.engine.resting import Resting
 from services.engine.rows import BucketRow
+from services.engine.terms import Slab, Term, Terms
 from services.engine.watch import EquityWatch
-from services.engine.worth import E18_FLOAT, E36
+from services.engine.worth import E18_FLOAT
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 AT_ONCE: Final = 8_192  # accounts
 RUNGS: Final = ("healthy", "warning", "margin_call", "reduce_only")  # better first; other statuses are not plain
-
-
-class Term(Struct, frozen=True):
-    """A plain instrument as floats."""
-
-    mark: float
-    size: float
-    sigma: float
-    multiplier: float
-    fee: float
-    tiers: tuple[Tier, ...]
 
 
 class Edges(Struct, frozen=True):
@@ -77,9 +66,10 @@ class Columns:
 class BulkBoxes:
     """Draws what can be drawn without an object for each bucket."""
 
-    def __init__(self, context: Context, watch: EquityWatch | None) -> None:
+    def __init__(self, context: Context, watch: EquityWatch | None, terms: Terms) -> None:
         self._context = context
         self._watch = watch
+        self._terms = terms
 
     def draw(self, resting: Iterable[tuple[int, Resting]]) -> Iterator[Drawn]:
         """Boxes at the marks of the moment, for accounts by their numbers; so many at once that memory does not feel it."""
@@ -88,68 +78,59 @@ class BulkBoxes:
             yield self._draw(part)
 
     def _draw(self, resting: Sequence[tuple[int, Resting]]) -> Drawn:
-        columns, terms = Columns(), _Terms(self._context)
+        columns, met = Columns(), _Met(self._terms, self._context)
         refused: set[int] = set()
         may = self._context.settings.gap_guard == "off"
         for number, account in resting:
-            if not (may and all(_enter(columns, terms, number, account, row) for row in account.buckets.values())):
+            if not (may and all(_enter(columns, met, number, account, row) for row in account.buckets.values())):
                 refused.add(number)
         edges: list[Edges] = []
         if len(columns):
-            drawing = _Drawing(columns, terms, self._context, self._watch)
+            drawing = _Drawing(columns, met, self._context, self._watch)
             accepted, lows, highs = drawing.run()
             refused |= {columns.owners[bucket] for bucket in np.flatnonzero(~accepted).tolist()}
             edges = drawing.edges(lows, highs, refused)
         return Drawn(edges, [number for number, _ in resting if number not in refused], sorted(refused))
 
 
-class _Terms:
-    """Instruments by a number of their own, as far as they are met; None for those that are not plain."""
+class _Met:
+    """Instruments by a number of their own, as far as they are met; None for those that are not plain or have no mark."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, terms: Terms, context: Context) -> None:
+        self._compiled = terms
         self._market = context.market
         self._known: dict[str, int | None] = {}
         self.names: list[str] = []
         self.terms: list[Term] = []
-        self.assets: list[str] = []
+        self.marks: list[float] = []
         self._plain_assets: dict[str, bool] = {}
 
     def index(self, instrument: str) -> int | None:
         if instrument not in self._known:
-            self._known[instrument] = self._compile(instrument)
+            self._known[instrument] = self._enter(instrument)
         return self._known[instrument]
 
     def is_plain(self, asset: str) -> bool:
-        """Whether as a valuation asset it counts in full, as in `worth_of`."""
         found = self._plain_assets.get(asset)
         if found is None:
-            record = self._market.assets.get(asset)
-            found = record is None or (record.weights == FULL_WEIGHT and record.initial_weights is None)
-            self._plain_assets[asset] = found
+            found = self._plain_assets[asset] = self._compiled.counts_in_full(asset)
         return found
 
-    def _compile(self, instrument: str) -> int | None:
-        spec, mark = self._market.specs.get(instrument), self._market.marks.get(instrument)
-        if spec is None or not mark or not _is_plain(spec):
+    def _enter(self, instrument: str) -> int | None:
+        term, mark = self._compiled.of(instrument), self._market.marks.get(instrument)
+        if term is None or not mark:
             return None
         self.names.append(instrument)
-        self.assets.append(spec.settlement_asset)
-        fee = spec.liquidation_fee_rate / E18_FLOAT if spec.fee_basis == "mark" else 0.0
-        sigma = max(self._market.sigma(instrument) / E18_FLOAT, EDGE)
-        multiplier = self._market.multiplier(instrument) / E18_FLOAT
-        self.terms.append(Term(mark / E18_FLOAT, spec.contract_size / E18_FLOAT, sigma, multiplier, fee, spec.tiers))
+        self.terms.append(term)
+        self.marks.append(mark / E18_FLOAT)
         return len(self.terms) - 1
 
 
-def _is_plain(spec: Spec) -> bool:
-    return spec.option is None and not spec.inverse and not spec.entry_basis and spec.fee_basis != "bankruptcy"
-
-
-def _enter(columns: Columns, terms: _Terms, number: int, account: Resting, row: BucketRow) -> bool:
+def _enter(columns: Columns, met: _Met, number: int, account: Resting, row: BucketRow) -> bool:
     """Put a bucket into the columns; False if it is not plain."""
     owner = account.account
     asset = owner.valuation_asset
-    if asset is None or owner.margin_mode == "portfolio" or not terms.is_plain(asset):
+    if asset is None or owner.margin_mode == "portfolio" or not met.is_plain(asset):
         return False
     if any(held != asset for held in row.balances):
         return False
@@ -162,10 +143,10 @@ def _enter(columns: Columns, terms: _Terms, number: int, account: Resting, row: 
     bucket = len(columns)
     found: list[tuple[int, float]] = []
     for key, (quantity, _) in row.positions.items():
-        index = terms.index(key.rpartition("|")[0])
-        if index is None or terms.assets[index] != asset:
+        index = met.index(key.rpartition("|")[0])
+        if index is None or met.terms[index].asset != asset:
             return False
-        found.append((index, float(quantity) * terms.terms[index].size))
+        found.append((index, float(quantity) * met.terms[index].size))
     columns.owners.append(number)
     columns.cash.append(float(row.balances.get(asset, "0")))
     columns.status.append(RUNGS.index(row.status))
@@ -195,10 +176,10 @@ class _Bounded(Struct, frozen=True):
 class _Drawing:
     """One pass over the columns."""
 
-    def __init__(self, columns: Columns, terms: _Terms, context: Context, watch: EquityWatch | None) -> None:
+    def __init__(self, columns: Columns, met: _Met, context: Context, watch: EquityWatch | None) -> None:
         self._settings = context.settings
         self._lowest = None if watch is None or watch.lowest_e18 is None else watch.lowest_e18 / E18_FLOAT
-        self._terms = terms
+        self._met = met
         order = np.argsort(np.array(columns.instruments), kind="stable")
         self._instruments: Indices = np.array(columns.instruments)[order]
         self._of: Indices = np.array(columns.of)[order]
@@ -206,8 +187,8 @@ class _Drawing:
         self._owners = np.array(columns.owners, dtype=np.int32)
         self._cash: Floats = np.array(columns.cash)
         self._status: Indices = np.array(columns.status)
-        each = terms.terms
-        self._marks = np.array([term.mark for term in each])[self._instruments]
+        each = met.terms
+        self._marks = np.array(met.marks)[self._instruments]
         self._sigmas = np.array([term.sigma for term in each])[self._instruments]
         cuts = np.searchsorted(self._instruments, np.arange(len(each) + 1))
         self._slices = [slice(int(a), int(b)) for a, b in pairwise(cuts)]
@@ -249,7 +230,7 @@ class _Drawing:
             chosen = kept[part]
             if chosen.any():
                 edges = Edges(
-                    self._terms.names[index], lows[part][chosen] * (1 + EDGE), highs[part][chosen] * (1 - EDGE), owners[part][chosen],
+                    self._met.names[index], lows[part][chosen] * (1 + EDGE), highs[part][chosen] * (1 - EDGE), owners[part][chosen],
                 )  # fmt: skip
                 found.append(edges)
         return found
@@ -319,7 +300,7 @@ class _Drawing:
         first, last = self._sizes * low, self._sizes * high
         size = np.abs(self._sizes)
         maintenance, initial = self._requirements(size * low, size * high)
-        magnitude = np.abs(self._cash) + self._total(size * high * (3.0 + self._multipliers()))
+        magnitude = np.abs(self._cash) + self._total(size * high * self._weights())
         return _Bounded(
             (self._cash + self._total(np.minimum(first, last)), self._cash + self._total(np.maximum(first, last))),
             (self._total(maintenance[0]), self._total(maintenance[1])),
@@ -327,31 +308,26 @@ class _Drawing:
             2 * ERROR * magnitude,
         )  # fmt: skip
 
-    def _multipliers(self) -> Floats:
-        return np.array([term.multiplier for term in self._terms.terms])[self._instruments]
+    def _weights(self) -> Floats:
+        return np.array([term.weight for term in self._met.terms])[self._instruments]
 
     def _requirements(self, low: Floats, high: Floats) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
         """Bounds of each position's maintenance and initial margin while its notional stays between `low` and `high`."""
         maintenance, initial = (np.empty_like(low), np.empty_like(low)), (np.empty_like(low), np.empty_like(low))
-        for term, part in zip(self._terms.terms, self._slices, strict=True):
+        for term, part in zip(self._met.terms, self._slices, strict=True):
             for found, is_initial in ((maintenance, False), (initial, True)):
-                least, most = _tiered(term.tiers, low[part], high[part], initial=is_initial)
-                found[0][part] = (least + term.fee * low[part]) * term.multiplier
-                found[1][part] = (most + term.fee * high[part]) * term.multiplier
+                found[0][part], found[1][part] = _tiered(term.slabs, low[part], high[part], initial=is_initial)
         return maintenance, initial
 
 
-def _tiered(tiers: tuple[Tier, ...], low: Floats, high: Floats, *, initial: bool) -> tuple[Floats, Floats]:
+def _tiered(slabs: Sequence[Slab], low: Floats, high: Floats, *, initial: bool) -> tuple[Floats, Floats]:
     """As `bounds._tiered`, of many notionals at once."""
     least, most = np.full_like(low, np.inf), np.full_like(low, -np.inf)
-    for number, tier in enumerate(tiers):
-        floor = tier.floor / E18_FLOAT
-        ceiling = tiers[number + 1].floor / E18_FLOAT if number + 1 < len(tiers) else float("inf")
-        first, last = np.maximum(low, floor * (1 - ERROR)), np.minimum(high, ceiling * (1 + ERROR))
+    for slab in slabs:
+        first, last = np.maximum(low, slab.first), np.minimum(high, slab.last)
         reached = first <= last
-        rate = tier.initial_rate if initial else tier.maintenance_rate
-        deduction = tier.initial_deduction if initial else tier.maintenance_deduction
-        slope, constant = rate / E18_FLOAT, deduction / E36
+        slope = slab.initial if initial else slab.maintenance
+        constant = slab.initial_off if initial else slab.maintenance_off
         least = np.where(reached, np.minimum(least, slope * first - constant), least)
         most = np.where(reached, np.maximum(most, slope * last - constant), most)
     return least, most

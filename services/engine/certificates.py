@@ -29,6 +29,7 @@ from services.engine.resting import Resting, may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket, BucketKey
+from services.engine.terms import Terms
 from services.engine.triggers import Triggers
 from services.engine.valuation import Valuation, is_liquidatable
 from services.engine.watch import EquityWatch
@@ -49,7 +50,7 @@ class Certificates(FullScan):
     def __init__(self, context: Context, watch: EquityWatch | None) -> None:
         super().__init__(context)
         self._watch = watch
-        self._bulk = BulkBoxes(context, watch)
+        self._bulk = BulkBoxes(context, watch, Terms(context.market))
         self._triggers = Triggers(context.accounts.packed.versions)  # of accounts at rest
         self._boxes: dict[BucketKey, Box] = {}  # of buckets that are awake
         self._below: dict[str, list[Entry]] = {}  # negated lower edges: the highest edge on top

@@ -20,6 +20,7 @@ from services.engine.effects import Effect
 from services.engine.engine import Engine
 from services.engine.resting import resting_of
 from services.engine.settings import Settings
+from services.engine.terms import Terms
 
 INSTRUMENTS = ("A", "B", "C")
 TIERS = [
@@ -169,7 +170,7 @@ def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None
     context, search = engine._context, engine._search
     assert isinstance(search, Certificates)
     rested = {number: resting_of(account) for number, account in enumerate(context.accounts.awake.values())}
-    (found,) = BulkBoxes(context, None).draw(rested.items())
+    (found,) = BulkBoxes(context, None, Terms(context.market)).draw(rested.items())
     boxes: dict[int, dict[str, tuple[float, float]]] = {}
     for edges in found.edges:
         for number, low, high in zip(edges.numbers.tolist(), edges.lows.tolist(), edges.highs.tolist(), strict=True):
