@@ -71,7 +71,9 @@ async def test_a_broker_that_is_down_is_tried_again() -> None:
     assert len(world.broker.valid_orders()) == 1
 
 
-async def test_an_order_decided_while_no_broker_answers_is_not_sent_later_and_decided_again_if_it_is_still_due() -> None:
+async def test_an_order_decided_while_no_broker_answers_is_not_sent_later_and_decided_again_if_it_is_still_due() -> (
+    None
+):
     """By the time somebody answers, transfers may wait unread that make it wrong: as with all other orders, it is now or never."""
     world = await World().live(0)
     world.broker.failing = "down"
