@@ -39,6 +39,10 @@ class Census:
     def left(self, key: BucketKey, bucket: Bucket) -> None:
         """A bucket is forgotten."""
         self._statuses[bucket.status] -= 1
+        self.calm(key)
+
+    def calm(self, key: BucketKey) -> None:
+        """Nothing is the matter with the bucket, and no order of it is out."""
         for entries in (self.negative, self.unordered, self.unanswered, self.unchecked):
             entries.pop(key, None)
 

@@ -20,11 +20,11 @@ from services.engine.bounds import (
     SKEW,
     WIDEST_SHARE,
     Bounds,
-    Interval,
     Sheet,
 )
 from services.engine.bulk_boxes import BulkBoxes
 from services.engine.context import Context
+from services.engine.plain_boxes import Box, PlainBoxes
 from services.engine.resting import Resting, may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
@@ -40,7 +40,6 @@ FEW: Final = 8  # so many accounts at rest are woken for a look; more are drawn 
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
 Entry = tuple[float, BucketKey, int]
-Box = dict[str, Interval]
 T = TypeVar("T")
 
 
@@ -50,7 +49,10 @@ class Certificates(FullScan):
     def __init__(self, context: Context, watch: EquityWatch | None) -> None:
         super().__init__(context)
         self._watch = watch
-        self._bulk = BulkBoxes(context, watch, Terms(context.market))
+        terms = Terms(context.market)
+        self._bulk = BulkBoxes(context, watch, terms)
+        may = watch is None and context.settings.gap_guard == "off"
+        self._plain = PlainBoxes(context, terms) if may else None
         self._triggers = Triggers(context.accounts.packed.versions)  # of accounts at rest
         self._boxes: dict[BucketKey, Box] = {}  # of buckets that are awake
         self._below: dict[str, list[Entry]] = {}  # negated lower edges: the highest edge on top
@@ -76,6 +78,25 @@ class Certificates(FullScan):
         if box is None:
             self._heat(key, ids)
             return
+        self._enclose(key, box)
+
+    def keeps(self, account: Account, bucket: Bucket) -> bool:
+        held = None if self._plain is None else self._plain.held(account, bucket)
+        if held is None or self._plain is None:
+            return False
+        key = (account.account, bucket.name)
+        present = self._boxes.get(key)
+        if present is not None and self._plain.stays_in(held, present):
+            return True
+        box = self._plain.box(held)
+        if box is None:
+            return False
+        self._depend(key, frozenset(box))
+        self._cool(key)
+        self._enclose(key, box)
+        return True
+
+    def _enclose(self, key: BucketKey, box: Box) -> None:
         self._version += 1
         self._versions[key] = self._version
         self._boxes[key] = box
@@ -96,9 +117,9 @@ class Certificates(FullScan):
 
     def moved(self, price_id: str) -> Iterable[BucketKey]:
         mark = self._context.market.marks.get(price_id)
-        found: dict[BucketKey, None] = dict(self._hot.get(price_id, ()))
         if mark is None:
-            return found
+            return self.disturbed(price_id)  # it was taken back: in no box anything is proven
+        found: dict[BucketKey, None] = dict(self._hot.get(price_id, ()))
         price = mark / E18_FLOAT
         self._crossed(self._below.get(price_id), -price, found)
         self._crossed(self._above.get(price_id), price, found)
@@ -166,6 +187,7 @@ class Certificates(FullScan):
             _, key, version = heapq.heappop(heap)
             if self._versions.get(key) == version:
                 found[key] = None
+                del self._versions[key], self._boxes[key]  # one of its triggers is gone: it is not to be kept
 
     def _push(self, heaps: dict[str, list[Entry]], price_id: str, entry: Entry) -> None:
         heap = heaps.setdefault(price_id, [])

@@ -448,6 +448,10 @@ class Engine:
     def _review(self, account: Account, bucket: Bucket) -> Valuation | Incomplete | None:
         """The bucket's valuation if its status or a decision is due; None, and a new place in the index, if nothing is."""
         context, key = self._context, (account.account, bucket.name)
+        if self._search.keeps(account, bucket):
+            self._under.pop(key, None)
+            self.census.calm(key)
+            return None
         valuation = self._valuer.value_bucket(account, bucket, context.now_of(account))
         under = isinstance(valuation, Valuation) and self._is_under(account, valuation)
         if under:

@@ -16,6 +16,9 @@ class Search(Protocol):
     def place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, prices: Iterable[str]) -> None:
         """The bucket was just valued and depends on `prices`."""
 
+    def keeps(self, account: Account, bucket: Bucket) -> bool:
+        """Whether a review of the bucket would find nothing to do, as is proven at once; it has its place then, if it had to be moved."""
+
     def remove(self, key: BucketKey) -> None:
         """The bucket is gone."""
 
@@ -62,7 +65,9 @@ class FullScan:
         valuation: Valuation | Incomplete,  # noqa: ARG002 - the index needs it, and the interface is one
         prices: Iterable[str],
     ) -> None:
-        key, now = (account.account, bucket.name), frozenset(prices)
+        self._depend((account.account, bucket.name), frozenset(prices))
+
+    def _depend(self, key: BucketKey, now: frozenset[str]) -> None:
         before = self._prices.get(key, frozenset())
         if now == before:
             return
@@ -71,6 +76,9 @@ class FullScan:
         for price_id in now - before:
             self._holders.setdefault(price_id, {})[key] = None
         self._prices[key] = now
+
+    def keeps(self, account: Account, bucket: Bucket) -> bool:  # noqa: ARG002 - nothing is proven here: everything is looked at
+        return False
 
     def remove(self, key: BucketKey) -> None:
         for price_id in self._prices.pop(key, frozenset()):

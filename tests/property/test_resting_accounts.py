@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -21,85 +20,7 @@ from services.engine.engine import Engine
 from services.engine.resting import resting_of
 from services.engine.settings import Settings
 from services.engine.terms import Terms
-
-INSTRUMENTS = ("A", "B", "C")
-TIERS = [
-    {"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"},
-    {"notional_floor": "3000", "initial_margin_rate": "0.05", "maintenance_margin_rate": "0.025"},
-]
-
-
-class Crowd:
-    """Records of a venue with many plain accounts, drawn from a seed."""
-
-    def __init__(self, dice: random.Random, accounts: int, most_leverage: float = 45) -> None:
-        self._dice = dice
-        self._accounts = accounts
-        self._most_leverage = most_leverage
-        self._offsets: dict[str, int] = {}
-        self._marks = dict.fromkeys(INSTRUMENTS, 1000.0)
-        self._time_ms = 1_000
-
-    def records(self, ticks: int) -> Iterator[Record]:
-        for name in INSTRUMENTS:
-            fee = {"close_fee_basis": "mark"} if name == "C" else {}
-            yield self._record("instruments", {
-                "instrument": name, "kind": "perpetual", "contract": "linear", "underlying": name, "settlement_asset": "USDT",
-                "margin_tiers": TIERS, "taker_fee_rate": "0.0005", "lot_size": "0.01", "insurance_pool": "pool", **fee,
-            })  # fmt: skip
-            yield self._tick(name, 0.0)
-        for number in range(self._accounts):
-            yield from self._opened(number)
-        for _ in range(ticks):
-            yield from self._step()
-
-    def _opened(self, number: int) -> Iterator[Record]:
-        dice, name = self._dice, f"a{number}"
-        isolated = dice.random() < 0.3
-        yield self._record(
-            "accounts", {"account": name, "margin_mode": "isolated" if isolated else "cross", "valuation_asset": "USDT"}
-        )
-        for instrument in dice.sample(INSTRUMENTS, dice.choice((1, 2, 3))):
-            quantity, leverage = dice.choice((1, 2, 4)), dice.uniform(3, self._most_leverage)
-            bucket = instrument if isolated else "main"
-            yield self._record("transfers", {
-                "transfer_id": f"t{name}{instrument}", "account": name, "bucket": bucket, "asset": "USDT",
-                "amount": f"{quantity * 1000 / leverage:.2f}", "reason": "deposit",
-            })  # fmt: skip
-            yield self._fill(name, instrument, dice.choice(("buy", "sell")), str(quantity))
-
-    def _step(self) -> Iterator[Record]:
-        dice = self._dice
-        self._time_ms += dice.choice((10, 100, 1_000))
-        shock = dice.choice((0.0, 0.0, 0.0, -0.02, 0.015)) if dice.random() < 0.2 else 0.0
-        yield self._tick(dice.choice(INSTRUMENTS), shock)
-        if dice.random() < 0.1:
-            yield self._fill(f"a{dice.randrange(self._accounts)}", dice.choice(INSTRUMENTS), "buy", "0.5")
-        if dice.random() < 0.03:
-            yield self._record("risk-parameters", {
-                "instrument": dice.choice(INSTRUMENTS), "multiplier": f"{dice.uniform(1, 1.3):.3f}", "variance": "0.00000004",
-                "effective_ms": self._time_ms + 50,
-            })  # fmt: skip
-        if dice.random() < 0.02:
-            yield self._record("collateral", {"asset": "USDT"})
-
-    def _tick(self, name: str, shock: float) -> Record:
-        self._marks[name] *= 1 + shock + self._dice.gauss(0, 0.0015)
-        return self._record("prices", {"instrument": name, "mark_price": f"{self._marks[name]:.4f}", "source": "venue"})
-
-    def _fill(self, account: str, instrument: str, side: str, quantity: str) -> Record:
-        number = self._offsets.get("fills", -1) + 1
-        return self._record("fills", {
-            "fill_id": f"f{number}", "account": account, "instrument": instrument, "side": side, "quantity": quantity,
-            "price": f"{self._marks[instrument]:.4f}",
-        })  # fmt: skip
-
-    def _record(self, topic: str, value: dict[str, Any]) -> Record:
-        self._offsets[topic] = self._offsets.get(topic, -1) + 1
-        raw = json.dumps({"ts_ms": self._time_ms} | value).encode()
-        return Record(
-            topic=topic, partition=0, offset=self._offsets[topic], timestamp_ms=self._time_ms, key=None, value=raw
-        )
+from tests.support.crowds import Crowd
 
 
 def play(engine: Engine, records: list[Record]) -> list[Effect]:
@@ -139,7 +60,7 @@ def test_a_crowd_at_rest_has_the_effects_of_one_that_is_awake(drawn: list[Drawn]
 def test_restored_rows_rest_at_once_and_decide_alike(seed: int) -> None:
     """A shard that comes back as rows, most of which never become objects, goes on as one that was never away."""
     dice = random.Random(seed)
-    records = list(Crowd(dice, 80, most_leverage=8).records(200))
+    records = list(Crowd(dice, 80, most_leverage=8, trading=0.03).records(200))
     cut = len(records) - 120
     whole = Engine(Settings())
     play(whole, records[:cut])
@@ -179,7 +100,7 @@ def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None
     assert len(found.accepted) > 5
     for number, account in enumerate(context.accounts.awake.values()):
         for bucket in account.buckets.values() if number in found.accepted else ():
-            bounds = Sheet(account, bucket, context.market).over(boxes[number])
+            bounds = Sheet(account, bucket, context.market).over(boxes.get(number, {}))
             assert search._holds(bucket, context.ladders.rungs_of(account), bounds, 0.0)
 
 

@@ -1,0 +1,219 @@
+"""Boxes of plain buckets, drawn alone: what is found without a valuation the exact one must confirm, and nobody can tell."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.contracts.decimals import ONE
+from services.contracts.records import Record
+from services.engine import engine as engines
+from services.engine.bounds import Interval, Sheet
+from services.engine.bulk_boxes import BulkBoxes
+from services.engine.certificates import Certificates
+from services.engine.effects import Effect
+from services.engine.engine import Engine
+from services.engine.plain_boxes import Held, PlainBoxes
+from services.engine.resting import resting_of
+from services.engine.settings import Settings
+from services.engine.state import Account, Bucket
+from services.engine.terms import Terms
+from services.engine.valuation import Valuation
+from tests.support.crowds import Crowd
+from tests.support.histories import Drive, make_history
+
+SEEDS = st.integers(0, 2**32)
+
+
+def played(engine: Engine, records: list[Record]) -> list[Effect]:
+    return [effect for record in records for effect in engine.apply(record)]
+
+
+def in_time(engine: Engine, records: list[Record]) -> list[Effect]:
+    """With every timer that is due before a record."""
+    effects = []
+    for record in records:
+        while (due_ms := engine.next_timer_ms()) is not None and due_ms <= record.timestamp_ms:
+            effects += engine.timer(due_ms)
+        effects += engine.apply(record)
+    return effects + engine.timer(records[-1].timestamp_ms)
+
+
+def told(engine: Engine) -> tuple[object, ...]:
+    census = engine.census
+    return (
+        engine.state_hash(), list(engine.buckets()), engine.totals(), engine.next_timer_ms(), engine.stats.newly_liquidatable,
+        census.statuses, census.negative, census.unordered, census.unanswered, census.unchecked,
+    )  # fmt: skip
+
+
+@given(SEEDS, st.sampled_from([0, 3, 1000]))
+@settings(max_examples=30)
+def test_a_trading_crowd_has_the_effects_of_the_full_scan(seed: int, most_awake: int) -> None:
+    records = list(Crowd(random.Random(seed), 16, trading=0.7).records(60))
+    index, scan = Engine(Settings(), most_awake=most_awake), Engine(Settings(), search="full_scan")
+    assert in_time(index, records) == in_time(scan, records)
+    assert told(index) == told(scan)
+
+
+@given(SEEDS, st.sampled_from([0, 3, 1000]))
+@settings(max_examples=30)
+def test_a_batch_of_fills_is_its_records_one_by_one(seed: int, most_awake: int) -> None:
+    dice = random.Random(seed)
+    records, at = list(Crowd(dice, 16, trading=0.9).records(30)), 0
+    one, many = (Engine(Settings(), most_awake=most_awake) for _ in range(2))
+    while at < len(records):
+        batch = records[at : at + dice.choice((1, 2, 7, 50))]
+        at += len(batch)
+        assert many.apply_batch(batch) == played(one, batch)
+        if dice.random() < 0.3 and (due_ms := one.next_timer_ms()) is not None:
+            assert one.timer(due_ms) == many.timer(due_ms)
+    assert told(one) == told(many)
+
+
+@given(SEEDS, st.integers(0, 2**16), st.integers(0, 3))
+@settings(max_examples=60)
+def test_no_effect_depends_on_who_is_valued(seed: int, answers: int, most_awake: int) -> None:
+    """Orders and their answers, doubts, halts, other models: whatever else there is about a bucket."""
+    history = make_history(random.Random(seed))
+    index, scan = Engine(Settings(), most_awake=most_awake), Engine(Settings(), search="full_scan")
+    assert Drive(index, answers).play(history) == Drive(scan, answers).play(history)
+    assert told(index) == told(scan)
+
+
+def test_prices_that_are_folded_at_once_and_come_back_into_a_box_leave_no_box_without_a_trigger() -> None:
+    """A trigger that was met is gone; a box is not kept without it."""
+    for seed in range(8):
+        dice = random.Random(seed)
+        records = list(Crowd(dice, 20, trading=0.7).records(100))
+        index, scan = Engine(Settings()), Engine(Settings(), search="full_scan")
+        at = 0
+        while at < len(records):
+            size = dice.choice((1, 1, 2, 12))
+            chosen = records[at : at + size]
+            at += size
+            prices = [each for each in chosen if each.topic == "prices"]
+            others = [each for each in chosen if each.topic != "prices"]
+            assert index.fold_prices(prices) == scan.fold_prices(prices)
+            assert played(index, others) == played(scan, others)
+        assert told(index) == told(scan)
+
+
+@given(SEEDS)
+@settings(max_examples=40)
+def test_a_box_is_accepted_only_where_exact_numbers_confirm_it(seed: int) -> None:
+    """At its corners and anywhere in it the bucket has its status and is not liquidatable; the bounds of any bucket allow it too."""
+    dice = random.Random(seed)
+    engine = Engine(Settings())
+    played(engine, list(Crowd(dice, 12).records(30)))
+    context, search = engine._context, engine._search
+    assert isinstance(search, Certificates)
+    plain, marks = PlainBoxes(context, Terms(context.market)), context.market.book.marks
+    for account, bucket in list(context.awake_buckets()):
+        held = plain.held(account, bucket)
+        box = None if held is None else plain.box(held)
+        if held is None or box is None:
+            continue
+        assert plain.stays_in(held, box)
+        bounds = Sheet(account, bucket, context.market).over(box)
+        assert search._holds(bucket, context.ladders.rungs_of(account), bounds, 0.0)
+        present = dict(marks)
+        for _ in range(12):
+            for name, (low, high) in box.items():
+                marks[name] = round(dice.choice((low, high, dice.uniform(low, high))) * ONE)
+            assert keeps_exactly(engine, account, bucket)
+            assert plain.stays_in(held, box)
+        marks |= present
+
+
+def keeps_exactly(engine: Engine, account: Account, bucket: Bucket) -> bool:
+    valuation = engine._valuer.value_bucket(account, bucket, 0)
+    assert isinstance(valuation, Valuation)
+    stays = engine._context.ladders.status_of(account, bucket, valuation) == bucket.status
+    return stays and not engine._decider.judge.breaches(account, valuation)
+
+
+@given(SEEDS)
+@settings(max_examples=15)
+def test_a_box_alone_is_the_box_in_bulk(seed: int) -> None:
+    dice = random.Random(seed)
+    engine = Engine(Settings())
+    played(engine, list(Crowd(dice, 30).records(30)))
+    context, terms = engine._context, Terms(engine._context.market)
+    plain = PlainBoxes(context, terms)
+    accounts = [each for each in context.accounts.awake.values() if len(each.buckets) == 1]
+    drawn = list(BulkBoxes(context, None, terms).draw((n, resting_of(each)) for n, each in enumerate(accounts)))
+    bulk: dict[int, dict[str, Interval]] = {}
+    for edges in (each for part in drawn for each in part.edges):
+        for number, low, high in zip(edges.numbers.tolist(), edges.lows.tolist(), edges.highs.tolist(), strict=True):
+            bulk.setdefault(number, {})[edges.price_id] = low, high
+    assert bulk
+    for number, account in enumerate(accounts):
+        held = alone_of(plain, account)
+        box = None if held is None else plain.box(held)
+        assert (box is None) == (number not in bulk)
+        for name, (low, high) in (box or {}).items():
+            assert (low, high) == pytest.approx(bulk[number][name], rel=1e-6)
+
+
+def alone_of(plain: PlainBoxes, account: Account) -> Held | None:
+    (bucket,) = account.buckets.values()
+    return plain.held(account, bucket)
+
+
+def record_of(topic: str, offset: int, **value: Any) -> Record:
+    raw = orjson.dumps({"ts_ms": 1_000 + offset} | value)
+    return Record(topic=topic, partition=0, offset=offset, timestamp_ms=1_000 + offset, key=None, value=raw)
+
+
+def engine_with_a_bucket(search: Any = "certificates") -> Engine:
+    """One long of 10 at 1000 in it, and 500 of cash."""
+    engine = Engine(Settings(), search=search)
+    tiers = [{"notional_floor": "0", "initial_margin_rate": "0.02", "maintenance_margin_rate": "0.01"}]
+    setup: list[tuple[str, dict[str, Any]]] = [
+        ("instruments", {"instrument": "I", "kind": "perpetual", "contract": "linear", "underlying": "B", "settlement_asset": "U",
+                         "margin_tiers": tiers}),
+        ("prices", {"instrument": "I", "mark_price": "1000"}),
+        ("accounts", {"account": "a", "margin_mode": "cross", "valuation_asset": "U"}),
+        ("transfers", {"transfer_id": "t", "account": "a", "asset": "U", "amount": "500", "reason": "deposit"}),
+        ("fills", {"fill_id": "f", "account": "a", "instrument": "I", "side": "buy", "quantity": "10", "price": "1000"}),
+    ]  # fmt: skip
+    for offset, (topic, value) in enumerate(setup):
+        engine.apply(record_of(topic, offset, **value))
+    return engine
+
+
+def test_an_ordinary_fill_is_not_valued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all of this would say nothing."""
+    engine = engine_with_a_bucket()
+    monkeypatch.setattr(engines.Valuer, "value_bucket", lambda *_: pytest.fail("valued"))
+    more = {"account": "a", "instrument": "I", "quantity": "0.1", "price": "1000"}
+    for offset in range(10, 20):
+        side = ("buy", "sell")[offset % 2]
+        assert engine.apply(record_of("fills", offset, fill_id=f"f{offset}", side=side, **more)) == []
+    assert engine.apply(record_of("prices", 20, instrument="I", mark_price="995")) == []
+
+
+@pytest.mark.parametrize(("topic", "change"), [
+    ("instruments", {"instrument": "I", "kind": "perpetual", "contract": "linear", "underlying": "B", "settlement_asset": "U",
+                     "margin_tiers": [{"notional_floor": "0", "maintenance_margin_rate": "0.06"}]}),
+    ("risk-parameters", {"instrument": "I", "multiplier": "6", "effective_ms": 0}),
+    ("collateral", {"asset": "U", "weight_tiers": [{"floor": "0", "weight": "0.1"}]}),
+    ("transfers", {"transfer_id": "u", "account": "a", "asset": "U", "amount": "-450", "reason": "withdrawal"}),
+    ("prices", {"instrument": "I", "mark_price": "955"}),
+    ("prices", {"instrument": "I", "implied_volatility": "0.5"}),
+])  # fmt: skip
+def test_whatever_changes_the_bucket_is_found_after_its_box_was_drawn(topic: str, change: Any) -> None:
+    effects = []
+    for search in ("certificates", "full_scan"):
+        engine = engine_with_a_bucket(search)
+        more = {"fill_id": "g", "account": "a", "instrument": "I", "side": "buy", "quantity": "0.01", "price": "1000"}
+        engine.apply(record_of("fills", 9, **more))
+        effects.append(engine.apply(record_of(topic, 10, **change)) + engine.timer(10_000))
+    assert effects[0] == effects[1]
+    assert effects[0]
