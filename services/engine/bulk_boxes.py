@@ -135,7 +135,7 @@ def _enter(columns: Columns, met: _Met, number: int, account: Resting, row: Buck
     if any(held != asset for held in row.balances):
         return False
     if not row.positions:
-        return _is_settled(row)
+        return is_settled(row)
     if row.status not in RUNGS:
         return False
     if len({key.rpartition("|")[0] for key in row.positions}) != len(row.positions):
@@ -158,7 +158,7 @@ def _enter(columns: Columns, met: _Met, number: int, account: Resting, row: Buck
     return True
 
 
-def _is_settled(row: BucketRow) -> bool:
+def is_settled(row: BucketRow) -> bool:
     """Whether a bucket of cash alone, or of nothing, has the status that it will keep: no price moves it."""
     expected = "healthy" if row.balances or row.locked else "closed"
     return row.status == expected and not any(amount.startswith("-") for amount in row.balances.values())

@@ -36,7 +36,7 @@ from services.engine.watch import EquityWatch
 from services.engine.worth import E18_FLOAT, Incomplete
 
 MOST_UNDRAWN: Final = 256
-FEW: Final = 8  # so many accounts at rest are woken for a look; more are drawn anew without waking them
+FEW: Final = 128  # so many accounts at rest are drawn one by one; of more the columns are worth their making
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
 Entry = tuple[float, BucketKey, int]
@@ -51,8 +51,7 @@ class Certificates(FullScan):
         self._watch = watch
         terms = Terms(context.market)
         self._bulk = BulkBoxes(context, watch, terms)
-        may = watch is None and context.settings.gap_guard == "off"
-        self._plain = PlainBoxes(context, terms) if may else None
+        self._plain = PlainBoxes(context, watch, terms) if context.settings.gap_guard == "off" else None
         self._triggers = Triggers(context.accounts.packed.versions)  # of accounts at rest
         self._boxes: dict[BucketKey, Box] = {}  # of buckets that are awake
         self._below: dict[str, list[Entry]] = {}  # negated lower edges: the highest edge on top
@@ -81,8 +80,10 @@ class Certificates(FullScan):
         self._enclose(key, box)
 
     def keeps(self, account: Account, bucket: Bucket) -> bool:
-        held = None if self._plain is None else self._plain.held(account, bucket)
-        if held is None or self._plain is None:
+        if self._plain is None or self._watch is not None:  # who watches wants to know every equity
+            return False
+        held = self._plain.held(account, bucket)
+        if held is None:
             return False
         key = (account.account, bucket.name)
         present = self._boxes.get(key)
@@ -126,9 +127,21 @@ class Certificates(FullScan):
         reached = self._triggers.reached(price_id, price)
         if len(reached) > FEW:
             self.redraw(reached.tolist())
-        elif len(reached):
-            self._context.accounts.wake(reached.tolist())
+        else:
+            self._redraw_alone(reached.tolist())
         return found
+
+    def _redraw_alone(self, numbers: Iterable[int]) -> None:
+        """As `redraw`, of so few that columns of them would cost more than they are worth."""
+        accounts = self._context.accounts
+        for number, resting in accounts.rows(numbers):
+            accounts.packed.renew(number)
+            boxes = None if self._plain is None else self._plain.at_rest(resting)
+            for box in boxes or ():
+                for price_id, (low, high) in box.items():
+                    self._triggers.add(price_id, low * (1 + EDGE), high * (1 - EDGE), number)
+            if boxes is None:
+                accounts.wake([number])
 
     def quiet_between(self, price_id: str) -> tuple[float, float] | None:
         if self._hot.get(price_id):

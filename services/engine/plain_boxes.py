@@ -5,16 +5,20 @@ that at the present marks too its status stays and it is not liquidatable: nobod
 here: the sums are the same sums. Whatever is not plain, or not accepted, is for the exact way.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final, NamedTuple, get_args
 
 from services.contracts.messages import MarginMode, Segregation
 from services.engine.bounds import CLOSEST, ERROR, HALVINGS, NARROWEST_SHARE, SKEW, WIDEST_SHARE, Interval
+from services.engine.bulk_boxes import is_settled
 from services.engine.context import Context
+from services.engine.resting import Resting
+from services.engine.rows import AccountRow, BucketRow
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket
 from services.engine.terms import Slab, Term, Terms
+from services.engine.watch import EquityWatch
 from services.engine.worth import E18_FLOAT
 
 Box = dict[str, Interval]
@@ -31,17 +35,19 @@ class Limits(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A plain bucket as floats; a line is a term, a signed size, and the present mark."""
+    """A plain bucket as floats; a line is a term, a signed size, and the present mark. Its equity must stay above `floor`."""
 
     cash: float
     lines: dict[str, tuple[Term, float, float]]
     limits: Limits
+    floor: float
 
 
 class PlainBoxes:
-    """Finds boxes at the marks of the moment. Of no use to an engine with a gap guard, or one that watches for new lows."""
+    """Finds boxes at the marks of the moment. Of no use to an engine with a gap guard."""
 
-    def __init__(self, context: Context, terms: Terms) -> None:
+    def __init__(self, context: Context, watch: EquityWatch | None, terms: Terms) -> None:
+        self._watch = watch
         self._marks = context.market.marks
         self._terms = terms
         self._limits: dict[tuple[str, str, str], Limits] = {}
@@ -54,21 +60,53 @@ class PlainBoxes:
         """The bucket, if it is plain and nothing but its numbers makes its status."""
         if bucket.orders or bucket.doubts or bucket.tries or bucket.defaulted or account.parked or not account.known:
             return None
-        asset, balances = account.valuation_asset, bucket.balances
-        limits = self._limits.get((account.segregation, account.margin_mode, bucket.status))
-        if asset is None or limits is None or len(balances) > (asset in balances):
+        cash = bucket.balances.get(account.valuation_asset or "", 0) / E18_FLOAT
+        positions = [(key[0], each.quantity / E18_FLOAT) for key, each in bucket.positions.items()]
+        return self._held(account, bucket, cash, positions)
+
+    def at_rest(self, resting: Resting) -> list[Box] | None:
+        """Boxes for every bucket of an account at rest that a price can move; None if one of them has none."""
+        owner, found = resting.account, []
+        for row in resting.buckets.values():
+            if not row.positions:
+                if not self._is_cash(owner, row):
+                    return None
+                continue
+            cash = float(row.balances.get(owner.valuation_asset or "", "0"))
+            positions = [(key.rpartition("|")[0], float(quantity)) for key, (quantity, _) in row.positions.items()]
+            held = self._held(owner, row, cash, positions)
+            box = None if held is None else self.box(held)
+            if box is None:
+                return None
+            found.append(box)
+        return found
+
+    def _is_cash(self, owner: AccountRow, row: BucketRow) -> bool:
+        """Whether the bucket holds nothing that a price moves, and has the status that it will keep."""
+        asset = owner.valuation_asset
+        if asset is None or owner.margin_mode == "portfolio" or any(held != asset for held in row.balances):
+            return False
+        return self._terms.counts_in_full(asset) and is_settled(row)
+
+    def _held(
+        self, owner: Account | AccountRow, bucket: Bucket | BucketRow, cash: float, positions: list[tuple[str, float]]
+    ) -> Held | None:
+        asset, balances = owner.valuation_asset, bucket.balances
+        limits = self._limits.get((owner.segregation, owner.margin_mode, bucket.status))
+        if asset is None or limits is None or not positions or len(balances) > (asset in balances):
             return None
-        if not bucket.positions or not self._terms.counts_in_full(asset):
+        if not self._terms.counts_in_full(asset):
             return None
         lines = {}
-        for (instrument, _), position in bucket.positions.items():
+        for instrument, quantity in positions:
             term, mark = self._terms.of(instrument), self._marks.get(instrument)
             if term is None or not mark or term.asset != asset:
                 return None
-            lines[instrument] = term, position.quantity / E18_FLOAT * term.size, mark / E18_FLOAT
-        if len(lines) != len(bucket.positions):
+            lines[instrument] = term, quantity * term.size, mark / E18_FLOAT
+        if len(lines) != len(positions):
             return None  # two legs of one instrument: its price hurts both ways
-        return Held(balances.get(asset, 0) / E18_FLOAT, lines, limits)
+        lowest = None if self._watch is None else self._watch.lowest_e18
+        return Held(cash, lines, limits, 0.0 if lowest is None else max(0.0, lowest / E18_FLOAT))
 
     @staticmethod
     def stays_in(held: Held, box: Mapping[str, Interval]) -> bool:
@@ -84,8 +122,7 @@ class PlainBoxes:
     @staticmethod
     def box(held: Held) -> Box | None:
         """The widest box found in which it does; None if there is none worth keeping."""
-        widest = max(term.sigma for term, _, _ in held.lines.values())
-        down, up = _reach(held, widest)
+        down, up, widest = _reach(held)
         for _ in range(HALVINGS):
             if min(down, up) * widest < NARROWEST_SHARE:
                 return None
@@ -121,66 +158,82 @@ def _sums(held: Held, box: Mapping[str, Interval]) -> tuple[float, float, float,
     for instrument, (term, size, _) in held.lines.items():
         low, high = box[instrument]
         if size >= 0:
-            first, last = size * low, size * high
-            equity_low += first
-            equity_high += last
+            low, high = size * low, size * high
+            equity_low += low
+            equity_high += high
         else:
-            first, last = -size * low, -size * high
-            equity_low -= last
-            equity_high -= first
-        least, most, least_initial, most_initial = _tiered(term.slabs, first, last)
+            low, high = -size * low, -size * high
+            equity_low -= high
+            equity_high -= low
+        magnitude += high * term.weight
+        if high < term.first_ends:
+            _, _, rate, off, initial_rate, initial_off = term.slabs[0]
+            least, most = rate * low - off, rate * high - off
+            least_initial, most_initial = initial_rate * low - initial_off, initial_rate * high - initial_off
+        else:
+            least, most, least_initial, most_initial = _tiered(term.slabs, low, high)
         maintenance_low += least
         maintenance_high += most
         initial_low += least_initial
         initial_high += most_initial
-        magnitude += last * term.weight
     return equity_low, equity_high, maintenance_low, maintenance_high, initial_low, initial_high, magnitude
 
 
-def _tiered(slabs: tuple[Slab, ...], low: float, high: float) -> tuple[float, float, float, float]:
+def _tiered(slabs: Sequence[Slab], low: float, high: float) -> tuple[float, float, float, float]:
     """As `bounds._tiered`, of both requirements: the ends of every tier that the notional reaches."""
-    least = least_initial = float("inf")
-    most = most_initial = float("-inf")
-    for first, last, maintenance, off, initial, initial_off in slabs:
-        if high < first:
-            break
-        if low > last:
-            continue
+    least = least_initial = NO_END
+    most = most_initial = -NO_END
+    for first, last, rate, off, initial_rate, initial_off in slabs:
         begin, end = max(low, first), min(high, last)
-        least, most = min(least, maintenance * begin - off), max(most, maintenance * end - off)
-        least_initial = min(least_initial, initial * begin - initial_off)
-        most_initial = max(most_initial, initial * end - initial_off)
+        if begin <= end:
+            least, most = min(least, rate * begin - off), max(most, rate * end - off)
+            least_initial = min(least_initial, initial_rate * begin - initial_off)
+            most_initial = max(most_initial, initial_rate * end - initial_off)
     return least, most, least_initial, most_initial
 
 
 def _holds(held: Held, box: Mapping[str, Interval]) -> bool:
-    """Whether, anywhere in the box, the bucket keeps its status and is not liquidatable."""
+    """Whether, anywhere in the box, the bucket keeps its status, is not liquidatable, and sets no new low."""
     equity, highest, maintenance_low, maintenance, initial_low, initial, magnitude = _sums(held, box)
     limits, error = held.limits, 4 * ERROR * magnitude  # of the equity, and of what it is held against
     equity -= error
-    if equity <= 0 or equity <= maintenance * limits.maintenance or equity <= initial * limits.initial:
+    if equity <= held.floor or equity <= maintenance * limits.maintenance or equity <= initial * limits.initial:
         return False
     if limits.ceiling == NO_END:
         return True
     return highest + error < (initial_low if limits.of_initial else maintenance_low) * limits.ceiling
 
 
-def _reach(held: Held, widest: float) -> tuple[float, float]:
-    """How many sigmas toward where it hurts, and the other way, until the first threshold: as `Certificates._reach`."""
-    lines, limits = held.lines, held.limits
-    now = {instrument: (mark, mark) for instrument, (_, _, mark) in lines.items()}
-    equity, _, maintenance, _, initial, _, _ = _sums(held, now)
-    moves = max(widest, sum(abs(size) * mark * term.sigma for term, size, mark in lines.values()))
-    down = CLOSEST * equity / moves
-    for floor in (maintenance * limits.maintenance, initial * limits.initial):
-        down = min(down, CLOSEST * (equity - floor) / (moves + SKEW * abs(floor) * widest))
+def _reach(held: Held) -> tuple[float, float, float]:
+    """How many sigmas toward where it hurts, and the other way, until the first threshold, as `Certificates._reach`; and the largest sigma.
+
+    A proposal: what rounding does at the end of a tier is of no matter.
+    """
+    limits, equity = held.limits, held.cash
+    maintenance = initial = moves = widest = 0.0
+    for term, size, mark in held.lines.values():
+        value, sigma = size * mark, term.sigma
+        equity += value
+        notional = abs(value)
+        moves += notional * sigma
+        widest = max(widest, sigma)
+        for _, last, rate, off, initial_rate, initial_off in term.slabs:
+            if notional <= last:
+                maintenance += rate * notional - off
+                initial += initial_rate * notional - initial_off
+                break
+    moves = max(moves, widest)
+    skew = SKEW * widest
+    down = NO_END
+    for floor in (held.floor, maintenance * limits.maintenance, initial * limits.initial):
+        down = min(down, CLOSEST * (equity - floor) / (moves + skew * abs(floor)))
     up = SKEW * down
     if limits.ceiling < NO_END:
         ceiling = (initial if limits.of_initial else maintenance) * limits.ceiling
-        reach = CLOSEST * (ceiling - equity) / (moves + SKEW * abs(ceiling) * widest)
+        reach = CLOSEST * (ceiling - equity) / (moves + skew * abs(ceiling))
         down = min(down, SKEW * reach)
         up = min(reach, SKEW * down)
-    return down, up
+    return down, up, widest
 
 
 def _box_of(held: Held, down: float, up: float) -> Box:

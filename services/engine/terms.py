@@ -35,6 +35,7 @@ class Term(Struct, frozen=True):
     sigma: float
     weight: float
     slabs: tuple[Slab, ...]
+    first_ends: float  # below it a notional is in the first slab alone
     spec: Spec
     multiplier: Multiplier | None
 
@@ -64,9 +65,10 @@ class Terms:
 
     def _compile(self, spec: Spec, multiplier: Multiplier | None) -> Term:
         factor = self._market.multiplier(spec.instrument) / E18_FLOAT
+        sigma, slabs = max(self._market.sigma(spec.instrument) / E18_FLOAT, EDGE), tuple(_slabs(spec, factor))
         return Term(
-            spec.settlement_asset, spec.contract_size / E18_FLOAT, max(self._market.sigma(spec.instrument) / E18_FLOAT, EDGE),
-            3.0 + factor, tuple(_slabs(spec, factor)), spec, multiplier,
+            spec.settlement_asset, spec.contract_size / E18_FLOAT, sigma, 3.0 + factor, slabs,
+            slabs[1].first if len(slabs) > 1 else NO_END, spec, multiplier,
         )  # fmt: skip
 
 

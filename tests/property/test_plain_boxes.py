@@ -113,7 +113,7 @@ def test_a_box_is_accepted_only_where_exact_numbers_confirm_it(seed: int) -> Non
     played(engine, list(Crowd(dice, 12).records(30)))
     context, search = engine._context, engine._search
     assert isinstance(search, Certificates)
-    plain, marks = PlainBoxes(context, Terms(context.market)), context.market.book.marks
+    plain, marks = PlainBoxes(context, None, Terms(context.market)), context.market.book.marks
     for account, bucket in list(context.awake_buckets()):
         held = plain.held(account, bucket)
         box = None if held is None else plain.box(held)
@@ -145,7 +145,7 @@ def test_a_box_alone_is_the_box_in_bulk(seed: int) -> None:
     engine = Engine(Settings())
     played(engine, list(Crowd(dice, 30).records(30)))
     context, terms = engine._context, Terms(engine._context.market)
-    plain = PlainBoxes(context, terms)
+    plain = PlainBoxes(context, None, terms)
     accounts = [each for each in context.accounts.awake.values() if len(each.buckets) == 1]
     drawn = list(BulkBoxes(context, None, terms).draw((n, resting_of(each)) for n, each in enumerate(accounts)))
     bulk: dict[int, dict[str, Interval]] = {}
@@ -161,9 +161,45 @@ def test_a_box_alone_is_the_box_in_bulk(seed: int) -> None:
             assert (low, high) == pytest.approx(bulk[number][name], rel=1e-6)
 
 
+@given(SEEDS)
+@settings(max_examples=15)
+def test_an_account_at_rest_has_the_boxes_of_one_that_is_awake(seed: int) -> None:
+    engine = Engine(Settings())
+    played(engine, list(Crowd(random.Random(seed), 30).records(30)))
+    context = engine._context
+    plain = PlainBoxes(context, None, Terms(context.market))
+    for account in context.accounts.awake.values():
+        held = [plain.held(account, bucket) for bucket in account.buckets.values() if bucket.positions]
+        boxes = [None if each is None else plain.box(each) for each in held]
+        at_rest = plain.at_rest(resting_of(account))
+        if any(bucket.orders or bucket.tries for bucket in account.buckets.values()):
+            continue  # such never rest
+        if at_rest is None:
+            assert None in boxes or any(each.status in ("bankrupt", "incomplete") for each in account.buckets.values())
+        else:
+            assert at_rest == [{name: pytest.approx(edges) for name, edges in (box or {}).items()} for box in boxes]
+
+
 def alone_of(plain: PlainBoxes, account: Account) -> Held | None:
     (bucket,) = account.buckets.values()
     return plain.held(account, bucket)
+
+
+def test_an_edge_that_is_met_wakes_nobody_who_is_well() -> None:
+    records = list(Crowd(random.Random(3), 40, most_leverage=6, trading=0.0).records(0))
+    engine = Engine(Settings(), most_awake=0)
+    scan = Engine(Settings(), search="full_scan")
+    assert played(engine, records) == played(scan, records)
+    for offset in range(40):  # everyone had time to go to rest
+        tick = record_of("prices", 1_000 + offset, instrument="A", mark_price="1000")
+        assert engine.apply(tick) == scan.apply(tick)
+    assert not engine._context.accounts.awake
+    before = list(engine._context.accounts.packed.versions)
+    tick = record_of("prices", 2_000, instrument="A", mark_price="880")
+    assert engine.apply(tick) == scan.apply(tick)
+    assert sum(a != b for a, b in zip(engine._context.accounts.packed.versions, before, strict=True)) > 3
+    assert len(engine._context.accounts.awake) < 3
+    assert told(engine) == told(scan)
 
 
 def record_of(topic: str, offset: int, **value: Any) -> Record:
