@@ -171,9 +171,11 @@ class RedisTable:
         self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
     ) -> FlushResult:
         """See `Table.flush`."""
-        arguments = self._arguments(partition, epoch, expected, snapshot)
+        meta = self._meta(partition, epoch, snapshot)
+        arguments = self._arguments(partition, meta, expected, snapshot)
         try:
             answer = await self._call(FLUSH, (self._buckets_key(partition), self._meta_key(partition)), arguments)
+            held = await self._command("HGET", self._meta_key(partition), "tag") if answer[0] == b"ROLLBACK" else None
         except RedisError as error:
             raise Unreachable(f"shard {partition} cannot be stored in Redis: {error}") from error
         match answer[0]:
@@ -182,8 +184,8 @@ class RedisTable:
             case b"FENCED":
                 return Fenced(int(answer[1]))
             case _:
-                stored = _offsets(answer[1:])
-                return Flushed() if stored == dict(snapshot.offsets) else RolledBack(stored)
+                # Offsets alone do not tell that an earlier attempt of ours did it: another may have stored as many, or a bit flipped.
+                return Flushed() if held == meta["tag"].encode() else RolledBack(_offsets(answer[1:]))
 
     async def _call(self, function: str, keys: tuple[str, ...], arguments: list[Any]) -> Any:
         try:
@@ -194,13 +196,16 @@ class RedisTable:
         await self._install()  # the server was replaced by an empty one
         return await self._command("FCALL", function, len(keys), *keys, *arguments)
 
-    def _arguments(
-        self, partition: int, epoch: int, expected: Mapping[str, int] | None, snapshot: Snapshot
-    ) -> list[Any]:
+    def _meta(self, partition: int, epoch: int, snapshot: Snapshot) -> dict[str, str]:
         meta = {"epoch": str(epoch), "claim": str(snapshot.claim), "settings": self._settings.settings}
         meta |= {f"{OFFSET}{topic}": str(at) for topic, at in snapshot.offsets.items()}
         meta["tag"] = self._meta_tag(partition, meta)
-        found: list[Any] = [epoch, len(snapshot.offsets)]
+        return meta
+
+    def _arguments(
+        self, partition: int, meta: Mapping[str, str], expected: Mapping[str, int] | None, snapshot: Snapshot
+    ) -> list[Any]:
+        found: list[Any] = [meta["epoch"], len(snapshot.offsets)]
         for topic in snapshot.offsets:
             found += (topic, "" if expected is None or topic not in expected else expected[topic])
         found.append(len(meta))

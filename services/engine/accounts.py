@@ -73,9 +73,18 @@ class Accounts:
     def of(self, partition: int) -> Iterator[Account]:
         """Those of a partition for reading, as `look`."""
         yield from [account for account in self.awake.values() if account.partition == partition]
-        for number in np.flatnonzero(np.frombuffer(self._partitions, dtype=np.int32) == partition).tolist():
+        for number in self._numbers_of(partition):
             if self.packed.holds(number):
                 yield self._copy(number)
+
+    def names_of(self, partition: int) -> list[str]:
+        """The accounts of a partition, as of now."""
+        at_rest = map(self.packed.name, filter(self.packed.holds, self._numbers_of(partition)))
+        return [*(account.account for account in self.awake.values() if account.partition == partition), *at_rest]
+
+    def _numbers_of(self, partition: int) -> list[int]:
+        found: list[int] = np.flatnonzero(np.frombuffer(self._partitions, dtype=np.int32) == partition).tolist()
+        return found
 
     def uneasy(self) -> Iterator[Account]:
         """For reading: those awake, and those at rest with a bucket that is neither healthy nor closed."""

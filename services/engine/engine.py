@@ -76,6 +76,7 @@ class Engine:
         shards = Shards(self._context, self._search, self.census, self._under)
         self.restore, self.drop = shards.restore, shards.drop
         self.take_dirty, self.dirty_count = shards.take_dirty, shards.dirty_count
+        self.forget_dirty, self.differing = shards.forget_dirty, shards.differing
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {
             "instruments": self._broadcasts.fold_instrument,
             "collateral": self._broadcasts.fold_collateral,

@@ -1,6 +1,7 @@
 """A partition's accounts as rows: taken over from the tables, given to them, and forgotten."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from services.engine import orders
 from services.engine.census import Census
@@ -19,6 +20,8 @@ from services.engine.rows import (
 from services.engine.search import Search
 from services.engine.state import Account, BucketKey
 from services.engine.statements import forget_read, note_read
+
+COMPARED: Final = 64  # accounts in one part of a comparison
 
 
 class Shards:
@@ -124,6 +127,33 @@ class Shards:
                 rows[field] = encode_account(account)
             elif bucket in account.buckets:
                 rows[bucket_field(name, bucket)] = encode_bucket(account.buckets[bucket])
+        return rows
+
+    def forget_dirty(self, partition: int) -> None:
+        """Whoever calls this is going to compare all rows, or never to write one."""
+        self._context.dirty.pop(partition, None)
+
+    def differing(self, partition: int, stored: Mapping[str, bytes]) -> Iterator[dict[str, bytes | None]]:
+        """What to write so that a table that holds `stored` holds what is in memory: field -> row, None where it is to be deleted.
+
+        In parts, between which records may be applied: rows that these change are dirty, and newer than what was answered here.
+        """
+        left: dict[str, bytes | None] = dict.fromkeys(stored)
+        names = self._context.accounts.names_of(partition)
+        for first in range(0, len(names), COMPARED):
+            memory = self._rows_of(names[first : first + COMPARED])
+            for field in memory:
+                left.pop(field, None)
+            yield {field: row for field, row in memory.items() if stored.get(field) != row}
+        yield left
+
+    def _rows_of(self, names: Iterable[str]) -> dict[str, bytes]:
+        rows: dict[str, bytes] = {}
+        for name in names:
+            account = self._context.accounts.look(name)
+            if account is not None:
+                rows[bucket_field(name, "")] = encode_account(account)
+                rows |= {bucket_field(name, each.name): encode_bucket(each) for each in account.buckets.values()}
         return rows
 
     def dirty_count(self, partition: int) -> int:

@@ -115,6 +115,12 @@ class JournalledEngine:
         self._flush(partition)
         return self._engine.take_dirty(partition)
 
+    def forget_dirty(self, partition: int) -> None:
+        self._engine.forget_dirty(partition)  # no input: whoever reads the journal keeps all rows
+
+    def differing(self, partition: int, stored: dict[str, bytes]) -> Iterator[dict[str, bytes | None]]:
+        return self._engine.differing(partition, stored)
+
     def dirty_count(self, partition: int) -> int:
         return self._engine.dirty_count(partition)
 

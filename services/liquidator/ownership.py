@@ -180,6 +180,7 @@ class Ownership:
         if self.standby is not None:
             self.standby.signs.claimed(shard.partition, claim)
         if claim.nonce not in shard.nonces:
+            shard.is_anothers()
             self._decided_by_another(shard, record.offset)
         if awaited:
             self._own_claim_read(shard, record.offset)
@@ -220,6 +221,7 @@ class Ownership:
     def fenced(self, shard: Shard, epoch: int) -> None:
         """Somebody else owns the shard. Only the group giving it to us again, or its silence, makes us claim once more."""
         self._gates.shut(shard, Reason.FENCED)
+        shard.is_anothers()
         shard.rival = max(shard.rival, epoch)
         shard.fenced_at = self._clock.monotonic()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -32,16 +31,6 @@ class Reason(StrEnum):
     STANDBY = "standby"  # somebody else owns it; this worker folds it, to go on at once should the owner fall silent
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What a shard that is folded beside its owner has to store when it becomes ours: `rows` as they were at `upto`, and all that
-    changed since. Together they hold every row that changed since the offsets `since`, which the table held once."""
-
-    since: Mapping[str, int]
-    rows: Mapping[str, bytes | None]
-    upto: Mapping[str, int]
-
-
 class Shard:
     """Positions, ownership and what is under way. `next` are the offsets to fold next, `durable` those that the table holds."""
 
@@ -64,7 +53,8 @@ class Shard:
 
         self.durable: Mapping[str, int] | None = None
         self.pending: Snapshot | None = None  # being stored; the outcome of an attempt may be unknown
-        self.basis: Basis | None = None  # set: the owner before us stored too, so the table is not what we last stored
+        self.others = 0  # counts the times that somebody else may have stored
+        self.compared = 0  # so many of them are made up for
         self.asks = 0  # counts the times at which targets that were asked for before are too old
         self.barrier = 0  # what was sent up to this number must be settled before `pending` is stored
         self.stored_at = 0.0
@@ -98,6 +88,17 @@ class Shard:
         )
 
     @property
+    def is_strange(self) -> bool:
+        """Whether the table may not be what we built on and stored: it is to be compared."""
+        return self.others != self.compared
+
+    def is_anothers(self) -> None:
+        """Somebody else owns the shard, or did: what it stores is the same fold, by another way. Nothing taken to be stored is still
+        enough."""
+        self.others += 1
+        self.pending = None
+
+    @property
     def has_news(self) -> bool:
         return self.durable is None or self.next != self.durable
 
@@ -114,16 +115,7 @@ class Shard:
     @property
     def rows_kept(self) -> int:
         """Changed rows that the engine handed out and the table is not known to hold."""
-        kept = self.basis or self.pending  # while both are there, the rows are the same
-        return len(kept.rows) if kept is not None else 0
-
-    def rebase(self) -> Basis:
-        """Somebody else stores the shard, or did: what we have to store counts from what the table last held for certain."""
-        if self.basis is None:
-            since, pending = dict(self.durable or {}), self.pending
-            self.basis = Basis(since, {}, since) if pending is None else Basis(since, pending.rows, pending.offsets)
-        self.pending = None
-        return self.basis
+        return len(self.pending.rows) if self.pending is not None else 0
 
     def given_again(self) -> None:
         """After a rebalance: what is in memory stays true, but ownership and ends must be established anew."""

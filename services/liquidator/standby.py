@@ -2,8 +2,8 @@
 
 What the engine wants written meanwhile is kept: the owner may have died before it wrote the last of it. The owner stores only behind
 what it wrote, so what an account record made due is let go once the table is past that record; what a price or time made due, after a
-few seconds. States, defaults and dead letters may come twice, orders cannot, for the gate is shut. The changed rows are kept too, as
-two generations: once the table is past the older one, that is let go.
+few seconds. States, defaults and dead letters may come twice, orders cannot, for the gate is shut. Which rows changed is not kept: at
+the takeover the whole table is compared with the memory.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.adapters.ports import Clock, Corrupt, Logger, Meter, Table, Unreachable
+from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.effects import Effect
 from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
-from services.liquidator.shard import Basis, Reason, Shard
+from services.liquidator.shard import Reason, Shard
 from services.liquidator.signs import Signs
 
 KEPT_S: Final = 5.0  # beyond the silence: how long the owner's last records may have been on their way
 MOST_KEPT: Final = 50_000  # effects of one shard
 TRIM_EVERY_S: Final = 1.0
-KEPT_SHARE: Final = 4  # asked about with so small a part of the rows that may wait to be stored
 STAYS: Final = frozenset({Reason.REFUSED, Reason.REVOKED, Reason.MALFUNCTION})  # a person's to lift, or the end
 
 
@@ -36,15 +36,13 @@ class StandbyRules:
 
 
 class Standby:
-    """The shards that a standby worker does not own. Of changed rows it keeps what the owner did not store yet, and of those that it
-    stored no more than a part of `max_rows`: less than one would gain by loading the shard again."""
+    """The shards that a standby worker does not own."""
 
     def __init__(
-        self, rules: StandbyRules, max_rows: int, *, engine: EnginePort, table: Table, gates: Gates, clock: Clock, meter: Meter,
+        self, rules: StandbyRules, *, engine: EnginePort, table: Table, gates: Gates, clock: Clock, meter: Meter,
         log: Logger, claim: Callable[[Shard], None], spawn: Callable[..., None],
     ) -> None:  # fmt: skip
         self._rules = rules
-        self._max_rows = max_rows
         self.signs = Signs(rules.session, rules.silence_s)
         self._engine = engine
         self._table = table
@@ -69,7 +67,7 @@ class Standby:
 
     def step_up(self, shard: Shard) -> None:
         """The shard is claimed: what was folded meanwhile has to be stored on top of what the table holds by then."""
-        shard.rebase()
+        shard.is_anothers()
         shard.targets = None
         shard.asks += 1
         self._gates.shut(shard, Reason.RECOVERING)
@@ -89,35 +87,30 @@ class Standby:
             self._claim(shard)
             return
         due = now - self._trimmed.get(shard.partition, float("-inf")) > TRIM_EVERY_S
-        if due and not shard.storing.locked() and (self._has_many_rows(shard) or self._has_old(shard.partition)):
-            self._trimmed[shard.partition] = now
+        if not due:
+            return
+        self._trimmed[shard.partition] = now
+        self._engine.forget_dirty(shard.partition)
+        if self._has_old(shard.partition):
             self._spawn(shard.partition, self._trim(shard))
-
-    def _has_many_rows(self, shard: Shard) -> bool:
-        waiting = self._engine.dirty_count(shard.partition) + shard.rows_kept
-        return waiting > self._max_rows // KEPT_SHARE
 
     def _has_old(self, partition: int) -> bool:
         kept = self._kept[partition]
-        return bool(kept) and self._clock.monotonic() - kept[0][0] > self._rules.silence_s + KEPT_S
+        return bool(kept) and self._is_old(kept[0])
+
+    def _is_old(self, kept: tuple[float, Effect]) -> bool:
+        return self._clock.monotonic() - kept[0] > self._rules.silence_s + KEPT_S
 
     async def _trim(self, shard: Shard) -> None:
-        """Let go what the owner has written. If the table holds all of the older generation of changed rows by now, the younger one
-        becomes the older."""
-        async with shard.storing:
-            try:
-                stored = await self._table.stored_offsets(shard.partition)
-            except (Unreachable, Corrupt) as error:
-                self._log.warning("not_trimmed", partition=shard.partition, error=str(error))
-                return
-            if Reason.STANDBY not in shard.reasons:
-                return  # claimed meanwhile: what is kept is going to be stored
-            self._forget_written(shard.partition, stored or {})
-            if not self._has_many_rows(shard):
-                return
-            basis = shard.rebase()
-            if stored is not None and all(stored.get(topic, 0) >= at for topic, at in basis.upto.items()):
-                shard.basis = Basis(basis.upto, self._engine.take_dirty(shard.partition), dict(shard.next))
+        """Let go what the owner has written by now."""
+        try:
+            stored = await self._table.stored_offsets(shard.partition)
+        except (Unreachable, Corrupt) as error:
+            self._log.warning("not_trimmed", partition=shard.partition, error=str(error))
+            return
+        kept = self._kept.get(shard.partition, deque())  # none is left where it was claimed and read meanwhile
+        while kept and self._is_old(kept[0]) and _is_behind(kept[0][1], stored or {}):
+            kept.popleft()
 
     # -- what is not written -----------------------------------------------------------------------------------------------
 
@@ -136,11 +129,6 @@ class Standby:
         shard.keeps_back = False
         return [effect for _, effect in self._kept.pop(shard.partition, ())]
 
-    def _forget_written(self, partition: int, stored: Mapping[str, int]) -> None:
-        kept = self._kept[partition]
-        while self._has_old(partition) and _is_behind(kept[0][1], stored):
-            kept.popleft()
-
     def forget(self, shard: Shard) -> None:
         """The engine forgot the shard; what is folded again is kept again."""
         self._kept.pop(shard.partition, None)
@@ -148,5 +136,6 @@ class Standby:
 
 
 def _is_behind(effect: Effect, stored: Mapping[str, int]) -> bool:
-    """Whether the table is past what made an effect due, or cannot tell: of account records alone it holds offsets."""
-    return stored.get(effect.cause.topic, effect.cause.offset + 1) > effect.cause.offset
+    """Whether the table is past what made an effect due; of a price or a time nothing is stored, and age must do."""
+    cause = effect.cause
+    return cause.topic not in ACCOUNT_TOPICS or stored.get(cause.topic, 0) > cause.offset

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from services.adapters.ports import (
     AccountInput,
     Clock,
-    Corrupt,
     Fenced,
     Flushed,
     Logger,
     Meter,
     RolledBack,
     Snapshot,
+    Stored,
     Table,
     Unreachable,
 )
 from services.liquidator.engine_port import EnginePort
-from services.liquidator.shard import Basis, Shard
+from services.liquidator.shard import Shard
 
 BACKOFF_S: Final = 0.25
 COMMIT_EVERY_S: Final = 1.0
@@ -34,6 +35,7 @@ class Storage:
         *,
         engine: EnginePort,
         table: Table,
+        load: Callable[[int], Awaitable[Stored]],
         account_input: AccountInput,
         clock: Clock,
         meter: Meter,
@@ -45,6 +47,7 @@ class Storage:
     ) -> None:
         self._engine = engine
         self._table = table
+        self._load = load
         self._input = account_input
         self._clock = clock
         self._meter = meter
@@ -75,7 +78,7 @@ class Storage:
             Unreachable: no answer; the next call finds out what happened.
         """
         async with shard.storing:
-            if shard.may_store and shard.basis is not None and not await self._rebase(shard, shard.basis):
+            if shard.may_store and shard.is_strange and not await self._compare(shard):
                 return
             pending = self._take(shard) if shard.may_store else None
             if pending is None:
@@ -83,7 +86,7 @@ class Storage:
                     shard.stored_at = self._clock.monotonic()  # nothing waits: the lag counts from the oldest that does
                 return
             await shard.settled(shard.barrier)
-            if shard.may_store:
+            if shard.may_store and shard.pending is pending:
                 await self._store_pending(shard, pending)
 
     def _take(self, shard: Shard) -> Snapshot | None:
@@ -93,36 +96,35 @@ class Storage:
             shard.barrier = self._last_number()
         return shard.pending
 
-    async def _rebase(self, shard: Shard, basis: Basis) -> bool:
-        """After another owner: store on top of what the table holds now. Our rows are all that changed since `basis.since` or more,
-        so with them the table is whole, if it is neither behind that nor ahead of us."""
-        try:
-            stored = await self._table.stored_offsets(shard.partition)
-        except Corrupt as error:
-            self._log.warning("table_damaged", partition=shard.partition, error=str(error))
-            self._on_rolled_back(shard)
+    async def _compare(self, shard: Shard) -> bool:
+        """After another owner: what to store is all in which the table differs from the memory, however that came about.
+
+        It need not be what was folded since: statuses follow from the order in which prices and facts were read, and the owner read
+        them in another.
+        """
+        self._engine.forget_dirty(shard.partition)  # what changes from here on is noted again
+        stored = await self._load(shard.partition)
+        if not _may_store_on(shard, stored):
             return False
-        held = stored or {}
-        if not shard.may_store or any(shard.next.get(topic, 0) < at for topic, at in held.items()):
-            return False  # read on first
-        if any(held.get(topic, 0) < at for topic, at in basis.since.items()):
-            self._log.warning("store_rolled_back", partition=shard.partition, stored=dict(held))
-            self._on_rolled_back(shard)
-            return False
-        rows, at = {**basis.rows, **self._engine.take_dirty(shard.partition)}, dict(shard.next)
-        shard.basis = Basis(basis.since, rows, at)
-        shard.durable, shard.pending = stored, Snapshot(rows, at, shard.claim)
+        rows: dict[str, bytes | None] = {}
+        for differing in self._engine.differing(shard.partition, dict(stored.rows)):
+            rows |= differing
+            await asyncio.sleep(0)
+            if not shard.may_store:
+                return False
+        rows |= self._engine.take_dirty(shard.partition)
+        shard.durable, shard.pending = stored.offsets, Snapshot(rows, dict(shard.next), shard.claim)
         shard.barrier = self._last_number()
         return True
 
     async def _store_pending(self, shard: Shard, pending: Snapshot) -> None:
         assert shard.fence is not None
-        started, basis = self._clock.monotonic(), shard.basis
+        started, others = self._clock.monotonic(), shard.others
         result = await self._table.flush(shard.partition, shard.fence, shard.durable, pending)
         match result:
             case Flushed():
                 shard.durable, shard.pending = pending.offsets, None
-                shard.basis = None if shard.basis is basis else shard.basis
+                shard.compared = others
                 shard.stored_at = self._clock.monotonic()
                 self._meter.flushed(shard.partition, len(pending.rows), shard.stored_at - started)
             case Fenced():
@@ -130,8 +132,8 @@ class Storage:
                     "store_fenced", partition=shard.partition, stored_epoch=result.stored_epoch, epoch=shard.fence
                 )
                 self._on_fenced(shard, result.stored_epoch)
-            case RolledBack() if basis is not None:
-                shard.pending = None  # the owner before us stored once more: again, on top of that
+            case RolledBack() if shard.is_strange or dict(result.stored) == dict(pending.offsets):
+                shard.is_anothers()  # another stored once more, perhaps as much as we were about to: on top of that
             case RolledBack():
                 self._log.warning("store_rolled_back", partition=shard.partition, stored=dict(result.stored))
                 self._on_rolled_back(shard)
@@ -143,3 +145,9 @@ class Storage:
             return
         self._committed[shard.partition] = now
         await self._input.commit(shard.partition, shard.durable)
+
+
+def _may_store_on(shard: Shard, stored: Stored) -> bool:
+    """Whether the table, as it was read, is not ahead of us: else more has to be folded first."""
+    held = stored.offsets or {}
+    return shard.may_store and all(shard.next.get(topic, 0) >= at for topic, at in held.items())

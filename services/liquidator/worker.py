@@ -141,8 +141,8 @@ class Worker:
             new_nonce=self._new_nonce, spawn=self._spawn,
         )  # fmt: skip
         self._storage = Storage(
-            engine=self._engine, table=self._table, account_input=account_input, clock=self._clock, meter=self._meter,
-            log=self._log, interval_s=self._settings.flush_ms / 1000, last_number=lambda: self._dispatch.last_number,
+            engine=self._engine, table=self._table, load=self._recovery.load, account_input=account_input, clock=self._clock,
+            meter=self._meter, log=self._log, interval_s=self._settings.flush_ms / 1000, last_number=lambda: self._dispatch.last_number,
             on_fenced=self._fenced_by_table, on_rolled_back=self._reload,
         )  # fmt: skip
         self.brakes = Brakes(
@@ -155,7 +155,7 @@ class Worker:
         self._standby: Standby | None = None
         if (rules := self._settings.standby) is not None:
             self._standby = self._ownership.standby = Standby(
-                rules, self._settings.max_unstored_rows, engine=self._engine, table=self._table, gates=self._gates,
+                rules, engine=self._engine, table=self._table, gates=self._gates,
                 clock=self._clock, meter=self._meter, log=self._log, claim=self._ownership.claim, spawn=self._spawn,
             )  # fmt: skip
             self._dispatch.keeps_back = self._standby.keeps

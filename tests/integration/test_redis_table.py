@@ -68,6 +68,15 @@ async def test_the_same_flush_again_is_the_success_whose_answer_was_lost(table: 
     assert await table.flush(0, 7, None, snapshot(4, a=b"1")) == Flushed()
 
 
+async def test_as_much_stored_by_another_is_no_success(table: RedisTable, client: Redis) -> None:
+    await table.flush(0, 6, None, snapshot(4, a=b"1"))
+    assert await table.flush(0, 7, None, snapshot(4, a=b"2")) == RolledBack(snapshot(4).offsets)
+    await table.flush(1, 7, None, snapshot(4, a=b"1"))
+    await client.hset("rf:{p1}:meta", "offset:fills", "5")  # one bit of 4
+    await client.hset("rf:{p1}:meta", "offset:accounts", "6")
+    assert await table.flush(1, 7, snapshot(4).offsets, snapshot(5, a=b"2")) == RolledBack(snapshot(5).offsets)
+
+
 async def test_shards_do_not_mix(table: RedisTable) -> None:
     await table.flush(0, 7, None, snapshot(4, a=b"1"))
     assert (await table.load(1)).offsets is None

@@ -85,6 +85,7 @@ class Fold:
     filled: dict[str, int] = field(default_factory=dict)
     events: dict[str, tuple[int, bool]] = field(default_factory=dict)
     attempts: dict[Key, int] = field(default_factory=dict)
+    answered: dict[Key, int] = field(default_factory=dict)  # the highest attempt that an event was read of
 
     def advance(self, vector: Mapping[str, int]) -> Fold:
         for topic in FOLDED:
@@ -121,6 +122,8 @@ class Fold:
                 terminal or message.status in TERMINAL,
             )
             self._note(message.account, message.bucket, message.instrument, message.attempt)
+            key = (message.account, message.bucket, message.instrument)
+            self.answered[key] = max(message.attempt, self.answered.get(key, 0))
         elif isinstance(message, Order) and message.epoch == self.epoch:
             self.orders[message.order_id] = OrderState(message)
             self._note(message.account, message.bucket, message.instrument, message.attempt)
@@ -175,8 +178,14 @@ def check_rows(fold: Fold, rows: Mapping[bytes, bytes], skip: frozenset[bytes] =
     for order_id, state in fold.orders.items():
         place = (state.order.account, state.order.bucket)
         # Of an order that is over, only fills may be missing that its event promised: a row that was folded from events out of
-        # order before the orders themselves may have forgotten those (the ledger has not).
-        if not state.settled and not state.terminal and place not in skipped:
+        # order before the orders themselves may have forgotten those (the ledger has not). Nor is an order taken up whose successor
+        # was answered: it was over when that was decided, and what says so is read before anything is decided.
+        is_over = (
+            state.settled
+            or state.terminal
+            or state.order.attempt < fold.answered.get((*place, state.order.instrument), 0)
+        )
+        if not is_over and place not in skipped:
             promise(
                 place in found and order_id in found[place].orders,
                 f"open order {order_id} of {place} is not in its row at {fold.at}",

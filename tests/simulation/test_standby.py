@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 import pytest
 
-from services.liquidator.shard import Basis, Shard
+from services.engine.shards import Shards
+from services.liquidator.shard import Shard
 from services.liquidator.standby import Standby
 from services.liquidator.storage import Storage
 from tests.simulation.__main__ import run_seed
@@ -37,21 +38,30 @@ def _keeps_nothing(_: Standby, shard: Shard | None, __: object) -> bool:
     return shard is not None and bool(shard.reasons)
 
 
-async def _stores_only_what_changed_of_late(self: Storage, shard: Shard, basis: Basis) -> bool:
-    shard.basis = None
+async def _stores_only_what_changed_of_late(self: Storage, shard: Shard) -> bool:
+    shard.compared = shard.others
     shard.durable = await self._table.stored_offsets(shard.partition)
     return shard.may_store
 
 
-async def _lets_go_unasked(self: Standby, shard: Shard) -> None:
-    self._engine.take_dirty(shard.partition)
-    shard.basis = Basis({}, {}, dict(shard.next))
+def _of_late(_: Shards, __: int, ___: object) -> Iterator[dict[str, bytes | None]]:
+    """What changed while the table was compared, and nothing else."""
+    yield {}
 
 
+def _steps_back_and_may_store(self: Standby, shard: Shard) -> None:
+    STEP_BACK(self, shard)
+    shard.keeps_back = False
+
+
+STEP_BACK = Standby.step_back
 PLANTED: dict[str, Callable[[], Any]] = {
     "what the owner left unwritten is dropped": lambda: patch.object(Standby, "keeps", _keeps_nothing),
-    "it stores wherever the table is": lambda: patch.object(Storage, "_rebase", _stores_only_what_changed_of_late),
-    "changed rows are let go before the owner stored them": lambda: patch.object(Standby, "_trim", _lets_go_unasked),
+    "it stores wherever the table is": lambda: patch.object(Storage, "_compare", _stores_only_what_changed_of_late),
+    "the table is not compared": lambda: patch.object(Shards, "differing", _of_late),
+    "it stores before what it kept back is written": lambda: patch.object(
+        Standby, "step_back", _steps_back_and_may_store
+    ),
 }
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from services.adapters.redis_table import TAG_BYTES
 from services.contracts.decimals import parse
 from services.contracts.topics import ACCOUNT_TOPICS
+from services.engine.rows import bucket_field, encode_account, encode_bucket
 from tests.simulation.faults import Chaos
 from tests.simulation.kafka import Broker, CutError, Group
 from tests.simulation.loop import VirtualLoop
@@ -318,9 +320,27 @@ class World:
                 Fold(self.messages, partition).advance(self._ends(partition)), rows, self._damaged(partition, rows)
             )
             check_orders(self.messages, partition)
+            self._check_memory(partition, rows)
         twice = [order_id for order_id, times in self.venue.executions.items() if times > 1]
         if twice:
             raise Violation(f"executed more than once: {twice}")
+
+    def _check_memory(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
+        """Who decides would find in the table what it has in memory: also what follows from prices and their order, not only the fold."""
+        node = next(n for n in self.alive() if (s := n.worker.shards.get(partition)) is not None and not s.reasons)
+        unstored = {
+            *node.engine.take_dirty(partition),
+            *(p.rows if (p := node.worker.shards[partition].pending) else ()),
+        }
+        memory = {}
+        for account in node.engine._context.accounts.of(partition):
+            memory[f"{account.account}|"] = encode_account(account)
+            memory |= {bucket_field(account.account, b.name): encode_bucket(b) for b in account.buckets.values()}
+        unstored |= {name.decode() for name in self._damaged(partition, rows)}
+        table = {name.decode(): sealed[TAG_BYTES:] for name, sealed in rows.items()}
+        for field in sorted((memory.keys() | table.keys()) - unstored):
+            if memory.get(field) != table.get(field):
+                raise Violation(f"{field}: the table has {table.get(field)!r}, its owner {memory.get(field)!r}")
 
     def _outcome(self) -> Outcome:
         partitions = range(self.broker.partitions)

@@ -206,3 +206,31 @@ def test_the_audit_meets_everyone_while_accounts_come_and_go() -> None:
     resting.apply(log.transfer("5", account="a3").records[-1])
     resting.apply(log.account("b").transfer("5", account="b").records[-1])
     assert {*met, *names} >= {f"a{number}" for number in range(20)}
+
+
+@pytest.mark.parametrize("most_awake", [0, 2, 1_000])
+def test_a_table_becomes_the_memory_by_what_differs_whoever_is_awake(most_awake: int) -> None:
+    log = Log().put("instruments", **PERPETUAL).mark("100")
+    for number in range(200):
+        log.account(f"a{number}").transfer("50", account=f"a{number}")
+    engine = Engine(Settings(), most_awake=most_awake)
+    play(engine, log)
+    memory = {field: row for field, row in engine.take_dirty(0).items() if row is not None}
+    assert len(memory) == 400
+    assert list(engine.differing(0, memory)) == [{}] * 5
+    table = memory | {"a3|main": b"", "a7|": memory["a8|"], "a9|other": b"x", "b|main": b"x"}
+    del table["a12|main"], table["a13|"]
+    wanted: dict[str, bytes | None] = {"a9|other": None, "b|main": None}
+    wanted |= {field: memory[field] for field in ("a3|main", "a7|", "a12|main", "a13|")}
+    parts = engine.differing(0, table)
+    found = next(parts)
+    engine.apply(
+        Log()
+        .put("transfers", transfer_id="new", account="a150", asset="USDT", amount="1", reason="adjustment")
+        .records[0]
+    )
+    for part in parts:
+        found |= part
+    assert {field: row for field, row in found.items() if not field.startswith("a150|")} == wanted
+    table |= {field: row for field, row in (found | engine.take_dirty(0)).items() if row is not None}
+    assert [row for row in engine.differing(0, table) if row] == [dict.fromkeys(["a9|other", "b|main"])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -268,7 +268,8 @@ class FakeTable:
             return Fenced(self.epochs[partition])
         stored = self.offsets.get(partition, {})
         if stored != dict(expected or {}):
-            return Flushed() if stored == dict(snapshot.offsets) else RolledBack(stored)
+            done = stored == dict(snapshot.offsets) and self.epochs.get(partition) == epoch
+            return Flushed() if done else RolledBack(stored)
         self.flushes += 1
         self.epochs[partition], self.claims[partition] = epoch, snapshot.claim
         self.offsets[partition] = dict(snapshot.offsets)
@@ -371,10 +372,19 @@ class FakeEngine:
         self.gates[partition] = False
 
     def take_dirty(self, partition: int) -> dict[str, bytes | None]:
-        names = self.dirty.pop(partition, set())
-        return {
-            name: f"{self.fills.get(name, 0)},{self.issued.get(name, '') == 'confirmed'}".encode() for name in names
-        }
+        return {name: self._row(name) for name in self.dirty.pop(partition, set())}
+
+    def _row(self, name: str) -> bytes:
+        return f"{self.fills.get(name, 0)},{self.issued.get(name, '') == 'confirmed'}".encode()
+
+    def forget_dirty(self, partition: int) -> None:
+        self.dirty.pop(partition, None)
+
+    def differing(self, partition: int, stored: dict[str, bytes]) -> Iterator[dict[str, bytes | None]]:
+        memory = {name: self._row(name) for name, owner in self.owner.items() if owner == partition}
+        for name, row in memory.items():
+            yield {} if stored.get(name) == row else {name: row}
+        yield dict.fromkeys(stored.keys() - memory.keys())
 
     def dirty_count(self, partition: int) -> int:
         return len(self.dirty.get(partition, ()))

@@ -70,6 +70,19 @@ async def test_a_lost_reply_is_a_success_that_is_found_out() -> None:
     assert "shard_reloaded" not in world.meter.events
 
 
+async def test_as_much_stored_by_another_is_made_up_for_without_loading() -> None:
+    world = await World().live(0)
+    world.fill("a")
+    await world.run(0.3)
+    world.table.offsets[0]["fills"], world.table.epochs[0] = 2, -1  # a bit flipped, or another wrote by another way
+    world.table.rows[0] = {"a": b"1,True", "x": b"1,False"}
+    world.fill("a")
+    await world.run(0.5)
+    assert world.table.rows[0] == {"a": b"2,False"}
+    assert world.table.offsets[0]["fills"] == 2
+    assert "shard_reloaded" not in world.meter.events
+
+
 async def test_while_redis_is_away_decisions_go_on_and_nothing_is_lost() -> None:
     world = await World().live(0)
     world.table.failing = "away"
