@@ -6,18 +6,21 @@ longest unused first, when more are awake than `most_awake`, if nothing about it
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, islice
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
 
+from services.engine.glance import BucketGlance
 from services.engine.packed import LONGEST, Packed
 from services.engine.resting import Resting, decode_resting, encode_resting, resting_of, woken
-from services.engine.state import Account, BucketKey
+from services.engine.state import Account, Bucket, BucketKey
 
 TRIED: Final = 4  # accounts looked at after an event, whether they may rest; more after one that reviewed more
 CALM: Final = frozenset({"healthy", "closed"})
+_status: Final = attrgetter("status")
 ROOM: Final = 128  # bytes of an entry beside its rows, at most
 
 
@@ -98,6 +101,10 @@ class Accounts:
         yield from list(self.awake)
         yield from map(self.packed.name, self.packed)
 
+    def bodies(self, numbers: Iterable[int]) -> list[bytes]:
+        """The rows of accounts at rest, packed."""
+        return list(map(self.packed.body, numbers))
+
     def rows(self, numbers: Iterable[int]) -> Iterator[tuple[int, Resting]]:
         """The rows of accounts at rest."""
         for number in numbers:
@@ -108,19 +115,15 @@ class Accounts:
     def add(self, account: Account) -> None:
         self.awake[account.account] = account
 
-    def enter(self, name: str, resting: Resting) -> int | None:
-        """A new account that rests from the beginning; its number, None if it is too large to rest."""
-        body = encode_resting(resting)
-        if len(body) + len(name.encode()) + ROOM > LONGEST:
-            return None
-        number = self.packed.put(name, body)
-        if number == len(self._partitions):
-            self._partitions.append(resting.partition)
-        else:
-            self._partitions[number] = resting.partition
-        if any(row.status not in CALM for row in resting.buckets.values()):
-            self._troubled.add(number)
-        return number
+    def enter_many(self, partition: int, bodies: Sequence[tuple[str, bytes]], troubled: Iterable[bool]) -> list[int]:
+        """New accounts of a partition that rest from the beginning, each of which `fits`; their numbers."""
+        numbers = self.packed.put_many(bodies)
+        self._entered(numbers, partition, troubled)
+        return numbers
+
+    def known(self, names: Sequence[str]) -> set[str]:
+        """Those of them that are here already, awake or at rest."""
+        return self.packed.known(names) | (self.awake.keys() & names)
 
     def forget(self, name: str) -> None:
         number = self.packed.find(name)
@@ -151,7 +154,25 @@ class Accounts:
 
     def rest(self, account: Account) -> int | None:
         """Put it to rest; its number, None if it is too large."""
-        number = self.enter(account.account, resting_of(account))
-        if number is not None:
-            del self.awake[account.account]
+        name, body = account.account, encode_resting(resting_of(account))
+        if not fits(name, body):
+            return None
+        number = self.packed.put(name, body)
+        self._entered([number], account.partition, [not is_calm(account.buckets.values())])
+        del self.awake[name]
         return number
+
+    def _entered(self, numbers: Sequence[int], partition: int, troubled: Iterable[bool]) -> None:
+        self._partitions.extend([partition] * (max(numbers, default=-1) + 1 - len(self._partitions)))
+        for number in numbers:
+            self._partitions[number] = partition
+        self._troubled.update(compress(numbers, troubled))
+
+
+def fits(name: str, body: bytes) -> bool:
+    """Whether it is small enough to rest."""
+    return len(body) + len(name.encode()) + ROOM <= LONGEST
+
+
+def is_calm(buckets: Iterable[Bucket | BucketGlance]) -> bool:
+    return CALM.issuperset(map(_status, buckets))

@@ -1,7 +1,7 @@
 """What stands badly, and how many buckets stand on each rung: kept with every review, so that nobody has to walk all buckets to know."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from services.engine.context import Context
 from services.engine.state import Account, Bucket, BucketKey
@@ -32,9 +32,9 @@ class Census:
         self._statuses[before] -= 1
         self._statuses[after] += 1
 
-    def entered(self, status: str) -> None:
-        """A bucket was restored with the status it has."""
-        self._statuses[status] += 1
+    def entered(self, statuses: Iterable[str]) -> None:
+        """Buckets were restored with the statuses they have."""
+        self._statuses.update(statuses)
 
     def left(self, key: BucketKey, bucket: Bucket) -> None:
         """A bucket is forgotten."""

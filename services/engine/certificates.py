@@ -7,7 +7,8 @@ prices counts.
 """
 
 import heapq
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 from services.contracts.decimals import ONE
@@ -22,10 +23,12 @@ from services.engine.bounds import (
     Bounds,
     Sheet,
 )
-from services.engine.bulk_boxes import BulkBoxes
+from services.engine.bulk_boxes import AT_ONCE, BulkBoxes
+from services.engine.columns import Columns, joined
 from services.engine.context import Context
+from services.engine.glance import glances
 from services.engine.plain_boxes import Box, PlainBoxes
-from services.engine.resting import Resting, may_rest
+from services.engine.resting import may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket, BucketKey
@@ -131,12 +134,12 @@ class Certificates(FullScan):
             self._redraw_alone(reached.tolist())
         return found
 
-    def _redraw_alone(self, numbers: Iterable[int]) -> None:
+    def _redraw_alone(self, numbers: Sequence[int]) -> None:
         """As `redraw`, of so few that columns of them would cost more than they are worth."""
         accounts = self._context.accounts
-        for number, resting in accounts.rows(numbers):
+        for number, seen in zip(numbers, chain.from_iterable(glances(accounts.bodies(numbers))), strict=True):
             accounts.packed.renew(number)
-            boxes = None if self._plain is None else self._plain.at_rest(resting)
+            boxes = None if self._plain is None else self._plain.at_rest(seen)
             for box in boxes or ():
                 for price_id, (low, high) in box.items():
                     self._triggers.add(price_id, low * (1 + EDGE), high * (1 - EDGE), number)
@@ -179,21 +182,24 @@ class Certificates(FullScan):
     def redraw(self, numbers: Collection[int]) -> None:
         """New boxes where the bounds allow them at once; the others wake, to be reviewed one by one."""
         accounts = self._context.accounts
-        for number in numbers:
-            accounts.packed.renew(number)
-        self._draw(accounts.rows(numbers))
+        waiting = iter(numbers)
+        while part := list(islice(waiting, AT_ONCE)):
+            for number in part:
+                accounts.packed.renew(number)
+            columns = [self._context.columnist.columns(each) for each in glances(accounts.bodies(part))]
+            self._draw(part, joined(columns))
 
-    def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
+    def enter(self, numbers: Sequence[int], columns: Columns) -> None:
         if self._watch is None:
-            self._draw(resting)
+            self._draw(numbers, columns)
         else:
-            super().enter(resting)  # every equity is to be noted once
+            super().enter(numbers, columns)  # every equity is to be noted once
 
-    def _draw(self, resting: Iterable[tuple[int, Resting]]) -> None:
-        for drawn in self._bulk.draw(resting):
-            for edges in drawn.edges:
-                self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)
-            self._context.accounts.wake(drawn.refused)
+    def _draw(self, numbers: Sequence[int], columns: Columns) -> None:
+        drawn = self._bulk.draw(numbers, columns)
+        for edges in drawn.edges:
+            self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)
+        self._context.accounts.wake(drawn.refused)
 
     def _crossed(self, heap: list[Entry] | None, edge: float, found: dict[BucketKey, None]) -> None:
         while heap and heap[0][0] <= edge:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from services.contracts.messages import AccountStatement
 from services.contracts.records import Record
 from services.engine.accounts import Accounts
+from services.engine.columns import Columnist
 from services.engine.crossings import Crossings
 from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect
 from services.engine.gap import GapGuard
@@ -28,6 +29,7 @@ class Context:
         self.gap = GapGuard(self.market, settings)
         self.ladders = Ladders(settings)
         self.totals = Totals()
+        self.columnist = Columnist()
         self.crossings = Crossings(settings.transfer_window)
         self.timers = Timers()
         self.time_ms = 0  # of broadcast records and timers; an account's own records move only its own time

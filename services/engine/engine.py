@@ -30,6 +30,7 @@ from services.engine.names import names_in
 from services.engine.notice import ComingRise, Notices
 from services.engine.portfolio.preset import Preset
 from services.engine.quiet import Quiet, Ticks
+from services.engine.restoring import Restoring
 from services.engine.rows import bucket_field, state_hash
 from services.engine.search import FullScan, Search
 from services.engine.sequences import alarm_gap
@@ -74,7 +75,7 @@ class Engine:
         self.overlooked = Audit(self._context, self._valuer, self._under, self._decider.judge.breaches).overlooked
         self.census = Census()
         shards = Shards(self._context, self._search, self.census, self._under)
-        self.restore, self.drop = shards.restore, shards.drop
+        self.restore, self.drop = Restoring(self._context, self._search, self.census).restore, shards.drop
         self.take_dirty, self.dirty_count = shards.take_dirty, shards.dirty_count
         self.forget_dirty, self.differing = shards.forget_dirty, shards.differing
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {

@@ -5,12 +5,13 @@ out (`take`) and come back changed (`put`). What was moved or taken leaves a hol
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Final
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 SEGMENT_BYTES: Final = 256 * 1024
 LONGEST: Final = 32 * 1024  # bytes of one entry
@@ -63,6 +64,19 @@ class Packed:
         at = self._place_in_table(raw, crc32(raw))
         return None if at is None else self._table[at]
 
+    def known(self, names: Sequence[str]) -> set[str]:
+        """Those of them that `find` would find."""
+        table, hashes = np.frombuffer(self._table, dtype=np.int32), np.frombuffer(self._hashes, dtype=np.uint32)
+        wanted = _hashes_of(map(str.encode, names))
+        left, at = np.arange(len(names)), wanted.astype(np.int64) & (self._size - 1)
+        alike: list[int] = []  # of one hash, or of one name
+        while len(left) and len(hashes):
+            numbers = table[at[left]]
+            alike += left[(numbers >= 0) & (hashes[np.maximum(numbers, 0)] == wanted[left])].tolist()
+            at[left] += 1
+            left = left[numbers != _EMPTY]
+        return {names[each] for each in alike if self.find(names[each]) is not None}
+
     def name(self, number: int) -> str:
         segment, start, name_bytes, _ = self._look(number)
         return bytes(segment[start : start + name_bytes]).decode()
@@ -84,6 +98,18 @@ class Packed:
         self._count += 1
         self._write(number, raw, body)
         return number
+
+    def put_many(self, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+        """As `put` of each, for names that are all new."""
+        raws, bodies = [name.encode() for name, _ in entries], [body for _, body in entries]
+        sizes = [_HEAD.size + len(raw) + len(body) for raw, body in zip(raws, bodies, strict=True)]
+        if max(sizes, default=0) > LONGEST:
+            raise ValueError(f"{max(sizes)} bytes do not fit")
+        numbers = self._numbers(raws)
+        self._count += len(numbers)
+        heads = map(_HEAD.pack, numbers, map(len, raws), map(len, bodies))
+        self._write_many(numbers, list(map(b"".join, zip(heads, raws, bodies, strict=True))), sizes)
+        return numbers
 
     def take(self, number: int) -> tuple[str, bytes]:
         """Name and bytes, which are out from now on; the entry keeps its number."""
@@ -134,6 +160,40 @@ class Packed:
         self._table[self._free_place(hashed)] = number
         return number
 
+    def _numbers(self, raws: Sequence[bytes]) -> list[int]:
+        """As `_number` of each."""
+        count = len(raws)
+        if self._used + count > _FULL * (len(self._table) - 1):
+            self._grow(count)
+        fresh = max(0, count - len(self._free))
+        first = len(self._places)
+        self._places.extend([_OUT] * fresh)
+        self._hashes.extend([0] * fresh)
+        self.versions.extend([0] * fresh)
+        numbers = [*(self._free.pop() for _ in range(count - fresh)), *range(first, first + fresh)]
+        hashes = _hashes_of(raws)
+        np.frombuffer(self._hashes, dtype=np.uint32)[numbers] = hashes
+        for late in self._settle(np.array(numbers, dtype=np.int32), hashes.astype(np.int64) & (self._size - 1)):
+            self._table[self._free_place(self._hashes[late])] = late
+        return numbers
+
+    def _settle(self, numbers: NDArray[np.int32], at: NDArray[np.int64]) -> list[int]:
+        """Each number goes to the first free place from where it looks, all at once; answers those that came to the end of the table."""
+        table = np.frombuffer(self._table, dtype=np.int32)
+        late: list[int] = []
+        while len(numbers):
+            is_last = at == len(table) - 1
+            late += numbers[is_last].tolist()
+            numbers, at = numbers[~is_last], at[~is_last]
+            free = np.flatnonzero(table[at] < 0)
+            places, chosen = np.unique(at[free], return_index=True)
+            self._used += int(np.count_nonzero(table[places] == _EMPTY))
+            table[places] = numbers[free[chosen]]
+            waits = np.ones(len(numbers), dtype=np.bool_)
+            waits[free[chosen]] = False
+            numbers, at = numbers[waits], at[waits] + 1
+        return late
+
     def _free_place(self, hashed: int) -> int:
         """One that was given up, or else the end of the run."""
         table, at = self._table, hashed & (self._size - 1)
@@ -155,12 +215,12 @@ class Packed:
             at += 1
         return None
 
-    def _grow(self) -> None:
-        """Twice the places, if they are needed: every number goes to the first free place from its hash's on."""
+    def _grow(self, more: int = 1) -> None:
+        """Twice the places, or as often as so many `more` need it: every number goes to the first free place from its hash's on."""
         old = np.frombuffer(self._table, dtype=np.int32)
         numbers = old[old >= 0]
         size = self._size
-        while len(numbers) + 1 > _FULL / 2 * size:
+        while len(numbers) + more > _FULL / 2 * size:
             size *= 2
         self._size = size
         homes = np.frombuffer(self._hashes, dtype=np.uint32)[numbers].astype(np.int64) & (size - 1)
@@ -193,6 +253,25 @@ class Packed:
         self._places[number] = self._current * SEGMENT_BYTES + start
         self._live[self._current] += size
         self._segments[self._current][start : start + size] = _HEAD.pack(number, len(raw), len(body)) + raw + body
+
+    def _write_many(self, numbers: list[int], entries: list[bytes], sizes: list[int]) -> None:
+        """Entries with their heads: as many at once as a segment holds."""
+        starts = np.concatenate(([0], np.cumsum(sizes)))
+        first = 0
+        while first < len(entries):
+            room = SEGMENT_BYTES - self._filled
+            end = int(np.searchsorted(starts, starts[first] + room, side="right")) - 1
+            if end == first:
+                self._turn()
+                continue
+            size = int(starts[end] - starts[first])
+            places = starts[first:end] + (self._current * SEGMENT_BYTES + self._filled - starts[first])
+            for number, place in zip(numbers[first:end], places.tolist(), strict=True):
+                self._places[number] = place
+            self._segments[self._current][self._filled : self._filled + size] = b"".join(entries[first:end])
+            self._filled += size
+            self._live[self._current] += size
+            first = end
 
     def _leave(self, number: int) -> None:
         """The bytes of an entry become a hole."""
@@ -234,3 +313,7 @@ class Packed:
             self._live.append(0)
             self._ends.append(0)
         return home
+
+
+def _hashes_of(raws: Iterable[bytes]) -> NDArray[np.uint32]:
+    return np.array(list(map(crc32, raws)), dtype=np.uint32)

@@ -11,10 +11,9 @@ from typing import Final, NamedTuple, get_args
 
 from services.contracts.messages import MarginMode, Segregation
 from services.engine.bounds import CLOSEST, ERROR, HALVINGS, NARROWEST_SHARE, SKEW, WIDEST_SHARE, Interval
-from services.engine.bulk_boxes import is_settled
+from services.engine.columns import is_settled
 from services.engine.context import Context
-from services.engine.resting import Resting
-from services.engine.rows import AccountRow, BucketRow
+from services.engine.glance import AccountGlance, BucketGlance, Glance
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket
 from services.engine.terms import Slab, Term, Terms
@@ -64,16 +63,16 @@ class PlainBoxes:
         positions = [(key[0], each.quantity / E18_FLOAT) for key, each in bucket.positions.items()]
         return self._held(account, bucket, cash, positions)
 
-    def at_rest(self, resting: Resting) -> list[Box] | None:
+    def at_rest(self, seen: Glance) -> list[Box] | None:
         """Boxes for every bucket of an account at rest that a price can move; None if one of them has none."""
-        owner, found = resting.account, []
-        for row in resting.buckets.values():
+        owner, found = seen.account, []
+        for row in seen.buckets.values():
             if not row.positions:
                 if not self._is_cash(owner, row):
                     return None
                 continue
             cash = float(row.balances.get(owner.valuation_asset or "", "0"))
-            positions = [(key.rpartition("|")[0], float(quantity)) for key, (quantity, _) in row.positions.items()]
+            positions = [(key.rpartition("|")[0], each.quantity) for key, each in row.positions.items()]
             held = self._held(owner, row, cash, positions)
             box = None if held is None else self.box(held)
             if box is None:
@@ -81,7 +80,7 @@ class PlainBoxes:
             found.append(box)
         return found
 
-    def _is_cash(self, owner: AccountRow, row: BucketRow) -> bool:
+    def _is_cash(self, owner: AccountGlance, row: BucketGlance) -> bool:
         """Whether the bucket holds nothing that a price moves, and has the status that it will keep."""
         asset = owner.valuation_asset
         if asset is None or owner.margin_mode == "portfolio" or any(held != asset for held in row.balances):
@@ -89,7 +88,11 @@ class PlainBoxes:
         return self._terms.counts_in_full(asset) and is_settled(row)
 
     def _held(
-        self, owner: Account | AccountRow, bucket: Bucket | BucketRow, cash: float, positions: list[tuple[str, float]]
+        self,
+        owner: Account | AccountGlance,
+        bucket: Bucket | BucketGlance,
+        cash: float,
+        positions: list[tuple[str, float]],
     ) -> Held | None:
         asset, balances = owner.valuation_asset, bucket.balances
         limits = self._limits.get((owner.segregation, owner.margin_mode, bucket.status))

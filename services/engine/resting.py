@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from services.engine.glance import AccountGlance, BucketGlance
 from services.engine.rows import AccountRow, BucketRow, account_row, bucket_row, restore_account, restore_bucket
 from services.engine.state import Account, Bucket
 
@@ -21,11 +22,15 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Resting)
 
 
-def may_rest(account: Account | AccountRow, buckets: Iterable[Bucket | BucketRow]) -> bool:
+def may_rest(account: Account | AccountGlance, buckets: Iterable[Bucket | BucketGlance]) -> bool:
     """Whether its rows hold all that there is to know of it, and nothing about it is under way."""
     if not account.known or account.parked or len(account.sequences) > 1 or account.sequence_gap_since_ms is not None:
         return False
-    return not any(bucket.orders or bucket.doubts or bucket.tries or bucket.defaulted for bucket in buckets)
+    return not any(map(_is_busy, buckets))
+
+
+def _is_busy(bucket: Bucket | BucketGlance) -> bool:
+    return bool(bucket.orders or bucket.doubts or bucket.tries or bucket.defaulted)
 
 
 def resting_of(account: Account) -> Resting:

@@ -1,6 +1,7 @@
 """State as bytes: the rows of the Redis tables, and the canonical text that the state hash is taken over."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -128,9 +129,15 @@ def encode_account(account: Account) -> bytes:
 def decode_row(raw: bytes) -> BucketRow | AccountRow:
     """A stored row; raises msgspec.DecodeError on bytes that are none, ValueError on another version."""
     row: BucketRow | AccountRow = _decoder.decode(raw)
-    if row.version != VERSION:
-        raise ValueError(f"row of version {row.version}, this build reads {VERSION}: replay the topics instead")
+    check_versions({row.version})
     return row
+
+
+def check_versions(found: AbstractSet[int]) -> None:
+    """Raise ValueError if rows are of another version than this build writes."""
+    if found - {VERSION}:
+        versions = ", ".join(map(str, sorted(found - {VERSION})))
+        raise ValueError(f"row of version {versions}, this build reads {VERSION}: replay the topics instead")
 
 
 def restore_account(account: Account, row: AccountRow) -> None:

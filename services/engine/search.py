@@ -1,10 +1,10 @@
 """Which buckets a price can have changed: the interface that the full scan and the certificate index share."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
+from services.engine.columns import Columns
 from services.engine.context import Context
-from services.engine.resting import Resting
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.valuation import Valuation
 from services.engine.worth import Incomplete
@@ -43,7 +43,7 @@ class Search(Protocol):
     def rest(self, account: Account) -> bool:
         """Put the account to rest, if what is known of its buckets allows that."""
 
-    def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
+    def enter(self, numbers: Sequence[int], columns: Columns) -> None:
         """Accounts at rest, by their numbers, of which nothing is known yet: those that want to be reviewed wake."""
 
     def redraw(self, numbers: Collection[int]) -> None:
@@ -105,8 +105,8 @@ class FullScan:
     def rest(self, account: Account) -> bool:  # noqa: ARG002 - who looks at every bucket at every tick has them all awake
         return False
 
-    def enter(self, resting: Iterable[tuple[int, Resting]]) -> None:
-        self._context.accounts.wake([number for number, _ in resting])
+    def enter(self, numbers: Sequence[int], columns: Columns) -> None:  # noqa: ARG002 - the index draws from them
+        self._context.accounts.wake(numbers)
 
     def redraw(self, numbers: Collection[int]) -> None:
         self._context.accounts.wake(numbers)

@@ -1,25 +1,14 @@
-"""A partition's accounts as rows: taken over from the tables, given to them, and forgotten."""
+"""A partition's accounts as rows: given to the tables, and forgotten."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from services.engine import orders
 from services.engine.census import Census
 from services.engine.context import Context
-from services.engine.resting import Resting, may_rest
-from services.engine.rows import (
-    AccountRow,
-    BucketRow,
-    bucket_field,
-    decode_row,
-    encode_account,
-    encode_bucket,
-    restore_account,
-    restore_bucket,
-)
+from services.engine.rows import bucket_field, encode_account, encode_bucket
 from services.engine.search import Search
-from services.engine.state import Account, BucketKey
-from services.engine.statements import forget_read, note_read
+from services.engine.state import BucketKey
+from services.engine.statements import forget_read
 
 COMPARED: Final = 64  # accounts in one part of a comparison
 
@@ -32,72 +21,6 @@ class Shards:
         self._search = search
         self._census = census
         self._under = under
-
-    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take over a partition's stored rows, before any record of it is applied."""
-        stored: dict[str, list[tuple[str, bytes]]] = {}
-        for field, raw in rows:
-            name, _, bucket = field.partition("|")
-            stored.setdefault(name, []).append((bucket, raw))
-        self._search.enter(self._restored(partition, stored))
-
-    def _restored(self, partition: int, stored: dict[str, list[tuple[str, bytes]]]) -> Iterator[tuple[int, Resting]]:
-        """Every account enters; those that rest are answered. What is done with is let go on the way."""
-        while stored:
-            name, rows = stored.popitem()
-            found = self._restore(partition, name, rows)
-            if found is not None:
-                yield found
-
-    def _restore(self, partition: int, name: str, rows: list[tuple[str, bytes]]) -> tuple[int, Resting] | None:
-        """One account; its number and what it rests as, if it does."""
-        own: AccountRow | None = None
-        held: dict[str, BucketRow] = {}
-        for bucket, raw in rows:
-            row = decode_row(raw)
-            if isinstance(row, AccountRow):
-                own = row
-            else:
-                held[bucket] = row
-                self._census.entered(row.status)
-        known = self._context.accounts.get(name)  # by rows of another partition too
-        if known is None and own is not None and may_rest(own, held.values()):
-            resting = Resting(partition, own, held)  # most come back as they rested: no object is made of them
-            number = self._context.accounts.enter(name, resting)
-            if number is not None:
-                self._context.totals.enter_resting(resting)
-                note_read(self._context, partition, own.last_read)
-                return number, resting
-        if known is None:
-            known = Account(name, partition)
-            self._context.accounts.add(known)
-        self._wake(partition, known, own, held)
-        return None
-
-    def _wake(self, partition: int, account: Account, row: AccountRow | None, held: dict[str, BucketRow]) -> None:
-        context = self._context
-        context.totals.leave(account)
-        if row is not None:
-            restore_account(account, row)
-        account.buckets |= {bucket: restore_bucket(bucket, each) for bucket, each in held.items()}
-        context.totals.enter(account)
-        note_read(context, partition, account.seen)
-        self._rearm(account)
-
-    def _rearm(self, account: Account) -> None:
-        """Timers are not stored: what the restored rows wait for is put on the heap again, and everything is reviewed."""
-        context, settings = self._context, self._context.settings
-        if not account.known:
-            context.timers.at(account.first_seen_ms + settings.provisional_account_ms, "account", account.account)
-        if account.sequence_gap_since_ms is not None:
-            context.timers.at(account.sequence_gap_since_ms + settings.account_gap_ms, "gap", account.account)
-        for bucket in account.buckets.values():
-            context.touched[account.account, bucket.name] = None
-            for order in bucket.orders.values():
-                subject = (account.account, bucket.name, order.order_id)
-                context.timers.at(orders.answer_due_ms(context, order), "order", *subject)
-                if order.terminal:
-                    context.timers.at(account.time_ms + settings.account_gap_ms, "reserve", *subject)
 
     def drop(self, partition: int) -> None:
         """The partition was revoked: forget its accounts."""

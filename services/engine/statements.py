@@ -32,9 +32,9 @@ def compare_statements(context: Context) -> None:
     context.statements = waiting
 
 
-def note_read(context: Context, partition: int, seen: Mapping[str, tuple[int, int]]) -> None:
-    """An account was restored: what it saw was read, though not by this process. A quiet topic may say nothing for long."""
-    for topic, (_, offset) in seen.items():
+def note_read(context: Context, partition: int, seen: Mapping[str, int]) -> None:
+    """Accounts were restored: what they saw was read, though not by this process. A quiet topic may say nothing for long."""
+    for topic, offset in seen.items():
         place = topic, partition
         context.read[place] = max(offset, context.read.get(place, -1))
 

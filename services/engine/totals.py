@@ -1,10 +1,10 @@
 """What each segregation class holds of each asset: kept with every change of a balance, so that nobody has to add up to know it."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from services.contracts.decimals import parse
-from services.engine.resting import Resting
-from services.engine.rows import AccountRow
+from services.engine.glance import Glance
 from services.engine.state import Account
 
 
@@ -14,24 +14,33 @@ class Totals:
     def __init__(self) -> None:
         self._amounts: dict[tuple[str, str], int] = {}
 
-    def add(self, account: Account | AccountRow, changes: Iterable[tuple[str, int]]) -> None:
+    def add(self, account: Account, changes: Iterable[tuple[str, int]]) -> None:
         """Balances of the account changed by these amounts."""
         for asset, amount in changes:
-            key = (account.segregation, asset)
-            total = self._amounts.get(key, 0) + amount
-            if total:
-                self._amounts[key] = total
-            else:
-                self._amounts.pop(key, None)
+            self._add(account.segregation, asset, amount)
+
+    def _add(self, segregation: str, asset: str, amount: int) -> None:
+        key = (segregation, asset)
+        total = self._amounts.get(key, 0) + amount
+        if total:
+            self._amounts[key] = total
+        else:
+            self._amounts.pop(key, None)
 
     def enter(self, account: Account) -> None:
         """Everything that the account holds counts from now on, in its present class."""
         self.add(account, ((a, amount) for bucket in account.buckets.values() for a, amount in bucket.balances.items()))
 
-    def enter_resting(self, resting: Resting) -> None:
-        """As `enter`, of an account at rest."""
-        rows = resting.buckets.values()
-        self.add(resting.account, ((a, parse(text)) for row in rows for a, text in row.balances.items()))
+    def enter_resting(self, accounts: Iterable[Glance]) -> None:
+        """As `enter`, of accounts at rest."""
+        found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for each in accounts:
+            segregation = each.account.segregation
+            for row in each.buckets.values():
+                for asset, text in row.balances.items():
+                    found[segregation, asset].append(text)
+        for (segregation, asset), texts in found.items():
+            self._add(segregation, asset, sum(map(parse, texts)))
 
     def leave(self, account: Account) -> None:
         """Nothing of the account counts any more: it is forgotten, or about to change its class."""

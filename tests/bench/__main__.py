@@ -10,7 +10,18 @@ import operator
 import subprocess
 import sys
 
-BENCHMARKS = ("engine", "fills", "latency", "portfolio", "recordings", "replay", "restore", "storm", "transport")
+BENCHMARKS = (
+    "engine",
+    "fills",
+    "latency",
+    "portfolio",
+    "ready",
+    "recordings",
+    "replay",
+    "restore",
+    "storm",
+    "transport",
+)
 TIMEOUT_S = 600
 COMPARE = {">=": operator.ge, "<=": operator.le}
 

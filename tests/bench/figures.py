@@ -15,3 +15,9 @@ def row(figure: str, value: float, reach: str, detail: str) -> None:
 def resident_bytes(pid: int | str = "self") -> int:
     """Memory that a process holds at this moment."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes(pid: int | str = "self") -> int:
+    """The most memory that a process has held."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024

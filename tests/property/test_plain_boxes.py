@@ -19,12 +19,11 @@ from services.engine.certificates import Certificates
 from services.engine.effects import Effect
 from services.engine.engine import Engine
 from services.engine.plain_boxes import Held, PlainBoxes
-from services.engine.resting import resting_of
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket
 from services.engine.terms import Terms
 from services.engine.valuation import Valuation
-from tests.support.crowds import Crowd
+from tests.support.crowds import Crowd, glanced
 from tests.support.histories import Drive, make_history
 
 SEEDS = st.integers(0, 2**32)
@@ -147,9 +146,10 @@ def test_a_box_alone_is_the_box_in_bulk(seed: int) -> None:
     context, terms = engine._context, Terms(engine._context.market)
     plain = PlainBoxes(context, None, terms)
     accounts = [each for each in context.accounts.awake.values() if len(each.buckets) == 1]
-    drawn = list(BulkBoxes(context, None, terms).draw((n, resting_of(each)) for n, each in enumerate(accounts)))
+    columns = context.columnist.columns(glanced(accounts))
+    drawn = BulkBoxes(context, None, terms).draw(range(len(accounts)), columns)
     bulk: dict[int, dict[str, Interval]] = {}
-    for edges in (each for part in drawn for each in part.edges):
+    for edges in drawn.edges:
         for number, low, high in zip(edges.numbers.tolist(), edges.lows.tolist(), edges.highs.tolist(), strict=True):
             bulk.setdefault(number, {})[edges.price_id] = low, high
     assert bulk
@@ -171,7 +171,7 @@ def test_an_account_at_rest_has_the_boxes_of_one_that_is_awake(seed: int) -> Non
     for account in context.accounts.awake.values():
         held = [plain.held(account, bucket) for bucket in account.buckets.values() if bucket.positions]
         boxes = [None if each is None else plain.box(each) for each in held]
-        at_rest = plain.at_rest(resting_of(account))
+        at_rest = plain.at_rest(*glanced([account]))
         if any(bucket.orders or bucket.tries for bucket in account.buckets.values()):
             continue  # such never rest
         if at_rest is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,10 +16,9 @@ from services.engine.bulk_boxes import BulkBoxes, Drawn
 from services.engine.certificates import Certificates
 from services.engine.effects import Effect
 from services.engine.engine import Engine
-from services.engine.resting import resting_of
 from services.engine.settings import Settings
 from services.engine.terms import Terms
-from tests.support.crowds import Crowd
+from tests.support.crowds import Crowd, glanced
 
 
 def play(engine: Engine, records: list[Record]) -> list[Effect]:
@@ -33,10 +31,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
     found: list[Drawn] = []
     original = BulkBoxes.draw
 
-    def noted(self: BulkBoxes, *arguments: Any) -> Iterator[Drawn]:
-        for each in original(self, *arguments):
-            found.append(each)
-            yield each
+    def noted(self: BulkBoxes, *arguments: Any) -> Drawn:
+        found.append(original(self, *arguments))
+        return found[-1]
 
     monkeypatch.setattr(BulkBoxes, "draw", noted)
     monkeypatch.setattr(certificates, "FEW", 0)
@@ -90,8 +87,8 @@ def test_what_is_drawn_in_bulk_the_bounds_of_one_bucket_allow(seed: int) -> None
     play(engine, list(Crowd(dice, 30).records(30)))
     context, search = engine._context, engine._search
     assert isinstance(search, Certificates)
-    rested = {number: resting_of(account) for number, account in enumerate(context.accounts.awake.values())}
-    (found,) = BulkBoxes(context, None, Terms(context.market)).draw(rested.items())
+    columns = context.columnist.columns(glanced(context.accounts.awake.values()))
+    found = BulkBoxes(context, None, Terms(context.market)).draw(range(columns.accounts), columns)
     boxes: dict[int, dict[str, tuple[float, float]]] = {}
     for edges in found.edges:
         for number, low, high in zip(edges.numbers.tolist(), edges.lows.tolist(), edges.highs.tolist(), strict=True):

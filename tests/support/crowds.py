@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from services.contracts.records import Record
+from services.engine.glance import Glance, glances
+from services.engine.resting import encode_resting, resting_of
+from services.engine.state import Account
 
 INSTRUMENTS = ("A", "B", "C")
 TIERS = [
@@ -101,3 +104,8 @@ class Crowd:
         return Record(
             topic=topic, partition=0, offset=self._offsets[topic], timestamp_ms=self._time_ms, key=None, value=raw
         )
+
+
+def glanced(accounts: Iterable[Account]) -> list[Glance]:
+    """What would be seen of them if they rested."""
+    return [each for seen in glances([encode_resting(resting_of(account)) for account in accounts]) for each in seen]
