@@ -102,10 +102,10 @@ class Storage:
         It need not be what was folded since: statuses follow from the order in which prices and facts were read, and the owner read
         them in another.
         """
-        self._engine.forget_dirty(shard.partition)  # what changes from here on is noted again
         stored = await self._load(shard.partition)
         if not _may_store_on(shard, stored):
             return False
+        self._engine.forget_dirty(shard.partition)  # all is compared from here on, and what changes meanwhile is noted again
         rows: dict[str, bytes | None] = {}
         for differing in self._engine.differing(shard.partition, dict(stored.rows)):
             rows |= differing
