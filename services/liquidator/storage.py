@@ -13,6 +13,7 @@ from services.adapters.ports import (
     Flushed,
     Logger,
     Meter,
+    Refused,
     RolledBack,
     Snapshot,
     Stored,
@@ -44,6 +45,7 @@ class Storage:
         last_number: Callable[[], int],
         on_fenced: Callable[[Shard, int], None],
         on_rolled_back: Callable[[Shard], None],
+        on_refused: Callable[[Shard, str], None],
     ) -> None:
         self._engine = engine
         self._table = table
@@ -56,6 +58,7 @@ class Storage:
         self._last_number = last_number
         self._on_fenced = on_fenced
         self._on_rolled_back = on_rolled_back
+        self._on_refused = on_refused
         self._committed: dict[int, float] = {}
 
     async def keep(self, shard: Shard) -> None:
@@ -102,10 +105,16 @@ class Storage:
         It need not be what was folded since: statuses follow from the order in which prices and facts were read, and the owner read
         them in another.
         """
-        stored = await self._load(shard.partition)
+        try:
+            stored = await self._load(shard.partition)
+        except Refused as error:
+            self._on_refused(shard, str(error))
+            return False
         if not _may_store_on(shard, stored):
             return False
-        self._engine.forget_dirty(shard.partition)  # all is compared from here on, and what changes meanwhile is noted again
+        self._engine.forget_dirty(
+            shard.partition
+        )  # all is compared from here on, and what changes meanwhile is noted again
         rows: dict[str, bytes | None] = {}
         for differing in self._engine.differing(shard.partition, dict(stored.rows)):
             rows |= differing

@@ -144,6 +144,7 @@ class Worker:
             engine=self._engine, table=self._table, load=self._recovery.load, account_input=account_input, clock=self._clock,
             meter=self._meter, log=self._log, interval_s=self._settings.flush_ms / 1000, last_number=lambda: self._dispatch.last_number,
             on_fenced=self._fenced_by_table, on_rolled_back=self._reload,
+            on_refused=self._ownership.refuse,
         )  # fmt: skip
         self.brakes = Brakes(
             self._settings.caps, Guard(self._settings.max_futile_attempts), SecondOpinion(self._settings.recompute_every),

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from services.adapters.ports import Refused, Stored
 from services.contracts.journal import Gate, Input, JournalRecord, Timer, encode_journal
 from services.contracts.topics import ACCOUNT_TOPICS
 from services.liquidator.shard import Reason
@@ -199,6 +200,21 @@ async def test_whatever_the_table_holds_by_then_it_holds_the_memory_afterwards()
     assert pair.table.rows[0] == {"a": b"1,False", "b": b"1,False", "c": b"1,False"}
     assert pair.table.offsets[0]["fills"] == 3
     assert "shard_reloaded" not in pair.standby.meter.events
+
+
+async def test_a_table_that_must_not_be_put_aside_is_a_persons_to_mend() -> None:
+    pair = await Pair().start()
+
+    async def no_row_fits(_: int) -> Stored:
+        raise Refused("is this the key that it was written with?")
+
+    await pair.kill()
+    pair.owner.fill("a")
+    with patch.object(pair.table, "load", no_row_fits):
+        await pair.run(2)
+    assert Reason.REFUSED in pair.standby.worker.shards[0].reasons
+    assert "shard_refused" in pair.standby.meter.alarms
+    assert pair.standby.failures == []
 
 
 async def test_what_changes_while_the_table_is_compared_is_stored_with_the_rest() -> None:
