@@ -25,6 +25,9 @@ from services.liquidator.standby import Standby
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
 NONCES_KEPT: Final = 64
+STARTED_AT_ONCE: Final = (
+    2  # shards: all their rows are in memory twice for a moment, and one is fetched while another is taken in
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Ownership:
         self._log = log
         self._new_nonce = new_nonce
         self._spawn = spawn
+        self._starting = asyncio.Semaphore(STARTED_AT_ONCE)
         self.standby: Standby | None = None
 
     # -- taking over ---------------------------------------------------------------------------------------------------
@@ -76,7 +80,8 @@ class Ownership:
         backoff = FIRST_BACKOFF_S
         while True:
             try:
-                await self._start(shard)
+                async with self._starting:
+                    await self._start(shard)
                 _stop_if_cancelled()
             except Unreachable as error:
                 _stop_if_cancelled()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from tests.bench.figures import peak_bytes, resident_bytes, row
+from tests.bench.figures import peak_bytes, processor_s, resident_bytes, row
 from tests.bench.filled import fill_table
 from tests.bench.parts import PARTITIONS, append, instruments, make_topics, marks
 from tests.integration.venue import until
@@ -51,7 +51,8 @@ async def measured(bootstrap: str, redis_url: str, folder: Path, buckets: int) -
         await until("the worker is ready", worker.is_ready, START_S)
         ended = time.time()
         assert worker.process is not None
-        memory = peak_bytes(worker.process.pid), resident_bytes(worker.process.pid)
+        pid = worker.process.pid
+        processor, peak, resident = processor_s(pid), peak_bytes(pid), resident_bytes(pid)
     finally:
         await worker.kill()
     (assigned, *_), restored = times_of(worker.log(), "assigned"), times_of(worker.log(), "shard_restored")
@@ -60,7 +61,7 @@ async def measured(bootstrap: str, redis_url: str, folder: Path, buckets: int) -
         f"a worker with {buckets} buckets in Redis is ready again, seconds from the start of its process", ended - began, "<= 15",
         f"{assigned - began:.1f} s until it was given its shards, {restored[-1] - assigned:.1f} s until the last of {PARTITIONS} was restored "
         f"(the first after {restored[0] - assigned:.1f} s), {ended - restored[-1]:.1f} s to claim them and read their topics; "
-        f"{memory[0] / 2**20:.0f} MiB at the peak, {memory[1] / 2**20:.0f} MiB then",
+        f"{processor:.1f} s of the processor; {peak / 2**20:.0f} MiB at the peak, {resident / 2**20:.0f} MiB then",
     )  # fmt: skip
 
 

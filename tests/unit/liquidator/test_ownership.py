@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from services.adapters.ports import LogRange, Unreachable
+from services.adapters.ports import LogRange, Stored, Unreachable
 from services.contracts.codec import encode
+from services.liquidator.ownership import STARTED_AT_ONCE
 from services.liquidator.shard import Reason
 from tests.unit.liquidator.fakes import ORDERS, FakeTable, World, a_claim, an_order, breathe
 
@@ -75,6 +76,29 @@ async def test_a_takeover_whose_cancellation_was_lost_restores_and_claims_nothin
     await world.run(1)
     assert restored == [0]
     assert len(world.broker.claims()) == 1
+
+
+async def test_of_many_shards_a_few_are_in_memory_twice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows that were loaded, and what they became; whoever cannot load gives way to the others."""
+    world = World()
+    load, may_go = world.table.load, asyncio.Event()
+    loading: list[int] = []
+
+    async def slow(partition: int) -> Stored:
+        loading.append(partition)
+        await may_go.wait()
+        if loading.count(partition) == 1 and partition < STARTED_AT_ONCE:
+            raise Unreachable("busy")
+        return await load(partition)
+
+    monkeypatch.setattr(world.table, "load", slow)
+    await world.start(*range(6))
+    assert loading == [0, 1]
+    may_go.set()
+    await breathe()
+    assert sorted({*loading}) == [0, 1, 2, 3, 4, 5]
+    await world.run(1)
+    assert all(shard.loaded for shard in world.worker.shards.values())
 
 
 async def test_an_order_of_the_tail_is_known_before_deciding() -> None:
