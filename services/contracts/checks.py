@@ -12,12 +12,16 @@ POSITIVE_OR_ZERO_REASONS: Final = frozenset({"move", "lock", "unlock"})
 
 
 def check_fill(fill: Fill) -> Refusal | None:
-    if parse(fill.quantity) <= 0:
+    if not _is_positive(fill.quantity):
         return Refusal(Reason.QUANTITY_NOT_POSITIVE, f"quantity {fill.quantity}")
-    price = parse(fill.price)
-    if price < 0 or (price == 0 and fill.exec_type != "settlement"):  # a worthless option settles at 0
-        return Refusal(Reason.PRICE_NOT_POSITIVE, f"price {fill.price}")
+    if not _is_positive(fill.price) and (fill.exec_type != "settlement" or parse(fill.price) < 0):
+        return Refusal(Reason.PRICE_NOT_POSITIVE, f"price {fill.price}")  # only a worthless option settles at 0
     return None
+
+
+def _is_positive(text: str) -> bool:
+    """Whether a well-formed decimal is above 0, without making the number."""
+    return text[0] != "-" and not is_zero(text)
 
 
 def check_transfer(transfer: Transfer) -> Refusal | None:

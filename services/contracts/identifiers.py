@@ -1,6 +1,10 @@
 """Ids and partitions that every reader must be able to recompute."""
 
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
+
+REMEMBERED: Final = 2**15  # accounts: who trades, trades again soon
 
 
 def order_id(account: str, bucket: str, instrument: str, attempt: int) -> str:
@@ -36,6 +40,7 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
+@lru_cache(REMEMBERED)
 def partition_of(account: str, partitions: int) -> int:
     """The partition of an account topic that holds `account`: the Java client's default partitioner."""
     return (murmur2(account.encode()) & 0x7FFFFFFF) % partitions

@@ -146,7 +146,9 @@ class Accounts:
 
     def tired(self, reviewed: int) -> list[Account]:
         """Those to try next: too many are awake, and these were not used for longest. So many buckets were just `reviewed`."""
-        excess = max(0, len(self.awake) - self._most_awake)
+        excess = len(self.awake) - self._most_awake
+        if excess <= 0:
+            return []
         names = list(islice(self.awake, min(excess, max(TRIED, reviewed))))
         for name in names:
             self.awake.move_to_end(name)  # should it have to stay awake

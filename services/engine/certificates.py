@@ -27,7 +27,8 @@ from services.engine.bulk_boxes import AT_ONCE, BulkBoxes
 from services.engine.columns import Columns, joined
 from services.engine.context import Context
 from services.engine.glance import glances
-from services.engine.plain_boxes import Box, PlainBoxes
+from services.engine.ledger import Traded
+from services.engine.plain_boxes import ROOM, Box, PlainBoxes, Stay
 from services.engine.resting import may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
@@ -55,8 +56,10 @@ class Certificates(FullScan):
         terms = Terms(context.market)
         self._bulk = BulkBoxes(context, watch, terms)
         self._plain = PlainBoxes(context, watch, terms) if context.settings.gap_guard == "off" else None
+        self._proves = self._plain is not None and watch is None  # who watches wants to know every equity
         self._triggers = Triggers(context.accounts.packed.versions)  # of accounts at rest
         self._boxes: dict[BucketKey, Box] = {}  # of buckets that are awake
+        self._stays: dict[BucketKey, Stay] = {}  # of the plain ones among them
         self._below: dict[str, list[Entry]] = {}  # negated lower edges: the highest edge on top
         self._above: dict[str, list[Entry]] = {}
         self._hot: dict[str, dict[BucketKey, None]] = {}
@@ -83,22 +86,26 @@ class Certificates(FullScan):
         self._enclose(key, box)
 
     def keeps(self, account: Account, bucket: Bucket) -> bool:
-        if self._plain is None or self._watch is not None:  # who watches wants to know every equity
-            return False
-        held = self._plain.held(account, bucket)
-        if held is None:
+        if self._plain is None or not self._proves:
             return False
         key = (account.account, bucket.name)
-        present = self._boxes.get(key)
-        if present is not None and self._plain.stays_in(held, present):
-            return True
-        box = self._plain.box(held)
-        if box is None:
-            return False
-        self._depend(key, frozenset(box))
-        self._cool(key)
-        self._enclose(key, box)
+        box = self._boxes.get(key)
+        stay = None if box is None else self._plain.stay(account, bucket, box)
+        if stay is None:
+            held = self._plain.held(account, bucket)
+            trades = self._context.cause.topic in ACCOUNT_TOPICS
+            stay = None if held is None else self._plain.draw(held, ROOM if trades else CLOSEST)
+            if stay is None:
+                return False
+            self._depend(key, frozenset(stay.box))
+            self._cool(key)
+            self._enclose(key, stay.box)
+        self._stays[key] = stay
         return True
+
+    def absorbs(self, key: BucketKey, execution: Traded, before: int) -> bool:
+        stay = self._stays.get(key)
+        return stay is not None and self._plain is not None and self._plain.absorbs(stay, execution, before)
 
     def _enclose(self, key: BucketKey, box: Box) -> None:
         self._version += 1
@@ -207,6 +214,7 @@ class Certificates(FullScan):
             if self._versions.get(key) == version:
                 found[key] = None
                 del self._versions[key], self._boxes[key]  # one of its triggers is gone: it is not to be kept
+                self._stays.pop(key, None)
 
     def _push(self, heaps: dict[str, list[Entry]], price_id: str, entry: Entry) -> None:
         heap = heaps.setdefault(price_id, [])
@@ -224,6 +232,7 @@ class Certificates(FullScan):
         self._undrawn.discard(key)
         self._versions.pop(key, None)
         self._boxes.pop(key, None)
+        self._stays.pop(key, None)
         for price_id in self._hot_prices.pop(key, ()):
             self._hot[price_id].pop(key, None)
 

@@ -70,7 +70,10 @@ class Context:
 
     def mark_dirty(self, account: Account, bucket: str) -> None:
         """The row of a bucket ("" for the account's own) must be written."""
-        self.dirty.setdefault(account.partition, set()).add(f"{account.account}|{bucket}")
+        dirty = self.dirty.get(account.partition)
+        if dirty is None:
+            dirty = self.dirty[account.partition] = set()
+        dirty.add(f"{account.account}|{bucket}")
 
     def alarm(self, name: AlarmName, detail: str, *, account: str = "", bucket: str = "", instrument: str = "") -> None:
         known = self.accounts.awake.get(account)

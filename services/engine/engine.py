@@ -38,6 +38,7 @@ from services.engine.settings import Settings
 from services.engine.shards import Shards
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.statements import compare_statements
+from services.engine.trades import Trades
 from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.views import view_of
@@ -68,6 +69,7 @@ class Engine:
         )
         self._broadcasts = Broadcasts(self._context, self._search)
         self._quiet = Quiet(self._context, self._search)
+        self._trades = Trades(self._context, self._search)
         self._decider = Decider(self._context, self._valuer)
         self._notices = Notices(self._context, self._valuer, self._decider.judge, self._search)
         self._under: dict[BucketKey, None] = {}
@@ -103,10 +105,16 @@ class Engine:
     def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
         """The concatenation of `apply` over the records."""
         ticks, at, effects = Ticks(records), 0, list[Effect]()
-        while (at := self.fold_quiet(ticks, at)) < len(records):
+        while (at := self._fold_calm(ticks, at)) < len(records):
             effects += self.apply(records[at])
             at += 1
         return effects
+
+    def _fold_calm(self, ticks: Ticks, at: int) -> int:
+        """Apply those of the records from `at` on that nothing follows from, some at a time, and answer where they end."""
+        while (end := self._trades.fold(ticks.records, at)) > at:
+            at = end
+        return self.fold_quiet(ticks, at)
 
     def fold_quiet(self, ticks: Ticks, at: int, before_ms: float = float("inf")) -> int:
         """Apply those records from `at` on that are ticks without effect, and answer where they end: the next is for `apply`.

@@ -11,7 +11,7 @@ from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.engine.context import Context
 from services.engine.effects import AlarmName
-from services.engine.ledger import apply_fill, apply_transfer, wallet_balance
+from services.engine.ledger import apply_transfer, enter, traded, wallet_balance
 from services.engine.orders import count_fill, is_ours
 from services.engine.sequences import note_sequence
 from services.engine.state import Account, Bucket, Doubt
@@ -89,13 +89,30 @@ def fold_fill(context: Context, fill: Fill, record: Record) -> Refusal | None:
     return _apply_fill(context, account, name, fill, record.offset)
 
 
+def follows(account: Account, sequence: int | None) -> bool:
+    """Whether a record's number, if it has one, comes next, and its account has no bucket besides that would have to be looked at."""
+    if sequence is None:
+        return True
+    runs = account.sequences
+    return len(runs) == 1 and sequence == runs[0][1] + 1 and len(account.buckets) == 1
+
+
+def note_fill(context: Context, account: Account, fill: Fill, record: Record) -> None:
+    """What a fill of a new id, that is not of an order of ours and that `follows`, leaves in its account beside the ledger."""
+    account_of(context, fill.account, record)
+    if fill.account_sequence is not None:
+        account.sequences[0][1] = fill.account_sequence
+    _recognise(context, account, record.topic, fill.fill_id, fill)
+    _touch(context, account)
+
+
 def _apply_fill(context: Context, account: Account, name: str, fill: Fill, offset: int) -> Refusal | None:
     """Enter the fill. What an inverse contract costs at a price of 0 no ledger can say: a doubt, held until it is cleared."""
     bucket, spec = account.bucket(name), context.market.specs[fill.instrument]
     if divides(spec) and not parse(fill.price):
         _doubt(context, account, name, Doubt(Reason.PRICE_NOT_POSITIVE, "fills", offset))
         return Refusal(Reason.PRICE_NOT_POSITIVE, f"{fill.instrument} is inverse: it has no value at {fill.price}")
-    context.totals.add(account, apply_fill(bucket, fill, spec))
+    context.totals.add(account, enter(bucket, traded(fill, spec), spec))
     count_fill(bucket, fill)
     context.touch(account, bucket)
     return None

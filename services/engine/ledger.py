@@ -1,6 +1,7 @@
 """The cash ledger: how a fill or a transfer changes a bucket (margin.md "Ledger (cash model)"). Rounded against the account."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from services.contracts.decimals import ONE, parse
 from services.contracts.messages import Fill, Transfer
@@ -9,14 +10,31 @@ from services.engine.state import Bucket, Position, PositionKey
 from services.engine.worth import E36, divides
 
 
-def apply_fill(bucket: Bucket, fill: Fill, spec: Spec) -> list[tuple[str, int]]:
+class Traded(NamedTuple):
+    """An execution as numbers: what it adds to the position and, without the fee, to the settlement balance; e18."""
+
+    key: PositionKey
+    quantity: int
+    price: int
+    cash: int
+    fee: int
+    fee_asset: str
+
+
+def traded(fill: Fill, spec: Spec) -> Traded:
+    quantity, price = parse(fill.quantity) if fill.side == "buy" else -parse(fill.quantity), parse(fill.price)
+    fee = 0 if fill.fee is None else parse(fill.fee)
+    key = (fill.instrument, fill.position_side or "net")
+    return Traded(key, quantity, price, cash_of(spec, quantity, price), fee, fill.fee_asset or spec.settlement_asset)
+
+
+def enter(bucket: Bucket, execution: Traded, spec: Spec) -> list[tuple[str, int]]:
     """Add an execution: quantity, cash and fee. Answers what was added to which balance."""
-    quantity = parse(fill.quantity) * (1 if fill.side == "buy" else -1)
-    price = parse(fill.price)
-    changes = [(spec.settlement_asset, cash_of(spec, quantity, price))]
-    trade(bucket, (fill.instrument, fill.position_side or "net"), spec, quantity, price)
-    if fill.fee is not None:
-        changes.append((fill.fee_asset or spec.settlement_asset, -parse(fill.fee)))
+    bucket.credit(spec.settlement_asset, execution.cash)
+    _hold(bucket, execution.key, spec, execution.quantity, execution.price)
+    changes = [(spec.settlement_asset, execution.cash)]
+    if execution.fee:
+        changes.append((execution.fee_asset, -execution.fee))
         bucket.credit(*changes[-1])
     return changes
 
@@ -24,6 +42,10 @@ def apply_fill(bucket: Bucket, fill: Fill, spec: Spec) -> list[tuple[str, int]]:
 def trade(bucket: Bucket, key: PositionKey, spec: Spec, quantity: int, price: int) -> None:
     """Buy (positive) or sell `quantity` contracts at `price`: the position and the cash, without fee."""
     bucket.credit(spec.settlement_asset, cash_of(spec, quantity, price))
+    _hold(bucket, key, spec, quantity, price)
+
+
+def _hold(bucket: Bucket, key: PositionKey, spec: Spec, quantity: int, price: int) -> None:
     position = bucket.positions.get(key)
     if position is None:
         bucket.positions[key] = Position(quantity, open_cost(spec, quantity, price))

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from services.engine.columns import Columns
 from services.engine.context import Context
+from services.engine.ledger import Traded
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.valuation import Valuation
 from services.engine.worth import Incomplete
@@ -18,6 +19,12 @@ class Search(Protocol):
 
     def keeps(self, account: Account, bucket: Bucket) -> bool:
         """Whether a review of the bucket would find nothing to do, as is proven at once; it has its place then, if it had to be moved."""
+
+    def absorbs(self, key: BucketKey, execution: Traded, before: int) -> bool:
+        """Whether it would find nothing either after a fill of an instrument of which the bucket holds `before`; then it is taken as done.
+
+        The bucket awaits no review, and the fee is paid in the asset that the fill settles in.
+        """
 
     def remove(self, key: BucketKey) -> None:
         """The bucket is gone."""
@@ -78,6 +85,9 @@ class FullScan:
         self._prices[key] = now
 
     def keeps(self, account: Account, bucket: Bucket) -> bool:  # noqa: ARG002 - nothing is proven here: everything is looked at
+        return False
+
+    def absorbs(self, key: BucketKey, execution: Traded, before: int) -> bool:  # noqa: ARG002 - nor is anything taken as done
         return False
 
     def remove(self, key: BucketKey) -> None:

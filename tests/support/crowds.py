@@ -22,12 +22,17 @@ TIERS = [
 class Crowd:
     """Records of a venue with many plain accounts, drawn from a seed."""
 
-    def __init__(self, dice: random.Random, accounts: int, most_leverage: float = 45, trading: float = 0.1) -> None:
-        """`trading`: the chance of a fill beside a tick."""
+    def __init__(
+        self, dice: random.Random, accounts: int, most_leverage: float = 45, trading: float = 0.1, odd: float = 0.0
+    ) -> None:
+        """`trading`: the chance of a fill beside a tick; `odd`: of a fill that is none like the others. With odd ones, some accounts number."""
         self._dice = dice
         self._accounts = accounts
         self._most_leverage = most_leverage
         self._trading = trading
+        self._odd = odd
+        self._numbers: dict[str, int] = {}
+        self._told: list[dict[str, Any]] = []
         self._offsets: dict[str, int] = {}
         self._marks = dict.fromkeys(INSTRUMENTS, 1000.0)
         self._time_ms = 1_000
@@ -93,10 +98,26 @@ class Crowd:
 
     def _fill(self, account: str, instrument: str, side: str, quantity: str) -> Record:
         number = self._offsets.get("fills", -1) + 1
-        return self._record("fills", {
-            "fill_id": f"f{number}", "account": account, "instrument": instrument, "side": side, "quantity": quantity,
-            "price": f"{self._marks[instrument]:.4f}",
-        })  # fmt: skip
+        value: dict[str, Any] = {
+            "ts_ms": self._time_ms, "fill_id": f"f{number}", "account": account, "instrument": instrument, "side": side,
+            "quantity": quantity, "price": f"{self._marks[instrument]:.4f}",
+        }  # fmt: skip
+        if self._odd and account.endswith(("0", "4", "7")):
+            value["account_sequence"] = self._numbers[account] = self._numbers.get(account, 0) + 1
+        if self._dice.random() < self._odd:
+            value |= self._oddity(value)
+        self._told.append(value)
+        return self._record("fills", value)
+
+    def _oddity(self, value: dict[str, Any]) -> dict[str, Any]:
+        """What makes a fill one that something may follow from, or that is not to be entered."""
+        dice, number = self._dice, value.get("account_sequence", 1)
+        return dice.choice([
+            {"fee": "0.01"}, {"fee": "-0.002", "fee_asset": "USDT"}, {"fee": "0.001", "fee_asset": "BNB"}, {"fee": "0"},
+            {"account_sequence": number + 2}, {"account_sequence": max(1, number - 1)}, {"position_side": "long"}, {"instrument": "D"},
+            {"order_id": "theirs"}, {"order_id": "ours", "exec_type": "liquidation"}, {"quantity": "0"}, {"side": "sideways"},
+            {"bucket": "other"}, {"price": "0", "exec_type": "settlement"}, dice.choice(self._told), {"fill_id": dice.choice(self._told)["fill_id"]},
+        ] if self._told else [{"fee": "0.01"}])  # fmt: skip
 
     def _record(self, topic: str, value: dict[str, Any]) -> Record:
         self._offsets[topic] = self._offsets.get(topic, -1) + 1
