@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from services.contracts.codec import decode
 from services.contracts.identifiers import partition_of
 from services.contracts.messages import Fill
+from services.contracts.plain_fills import FILLS, plain_fill
 from services.contracts.records import Record
 from services.engine.context import Context
 from services.engine.facts import bucket_of_fill, follows, note_fill
@@ -19,7 +19,6 @@ from services.engine.ledger import enter, traded
 from services.engine.search import Search
 from services.engine.worth import divides
 
-FILLS: Final = "fills"
 MOST: Final = 100  # in a row: a millisecond or three
 
 
@@ -45,8 +44,8 @@ class Trades:
         return end
 
     def _enter(self, record: Record) -> bool:
-        context, fill = self._context, decode(FILLS, record.value)
-        if not isinstance(fill, Fill) or fill.order_id is not None or self._is_misplaced(fill, record):
+        context, fill = self._context, plain_fill(record.value)
+        if fill is None or self._is_misplaced(fill, record):
             return False
         account, spec = context.accounts.awake.get(fill.account), context.market.specs.get(fill.instrument)
         if account is None or spec is None or divides(spec) or fill.fill_id in account.recent.get(FILLS, ()):
