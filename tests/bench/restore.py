@@ -22,7 +22,6 @@ from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.engine.effects import Emit
 from services.engine.engine import Engine
-from services.engine.rows import decode_row
 from services.engine.settings import Settings
 from tests.bench.figures import row
 from tests.bench.filled import fill_table
@@ -83,18 +82,6 @@ def decides(feed: Feed) -> bool:
     return False
 
 
-async def decode_and_drop(redis: Redis) -> float:
-    """Seconds to decode every row, of what restoring them takes."""
-    table, took = RedisTable(redis, TableSettings(PREFIX, "")), 0.0
-    for partition in range(PARTITIONS):
-        stored = await table.load(partition)
-        began = time.perf_counter()
-        for _, raw in stored.rows:
-            decode_row(raw)
-        took += time.perf_counter() - began
-    return took
-
-
 async def restore(redis: Redis) -> Parts:
     """A new engine, from nothing to deciding."""
     engine = Engine(Settings(account_partitions=PARTITIONS), gates_open=False)
@@ -123,21 +110,19 @@ async def measured(redis_url: str, buckets: int, rounds: int) -> None:
         count = await fill_table(redis, PREFIX, buckets)
         await read_and_drop(redis)
         reads: list[float] = []
-        decodes: list[float] = []
         restores: list[Parts] = []
         for _ in range(rounds):
             gc.collect()
             reads.append(await read_and_drop(redis))
             restores.append(await restore(redis))
-            decodes.append(await decode_and_drop(redis))
             print(f"restore: {restores[-1].whole:.2f} s, HGETALL {reads[-1]:.2f} s", file=sys.stderr, flush=True)
-    read, decode = statistics.median(reads), statistics.median(decodes)
+    read = statistics.median(reads)
     middle = sorted(restores, key=lambda parts: parts.whole)[rounds // 2]
     row(
         f"{buckets} buckets restored from Redis / reading the same rows with HGETALL and dropping them, time",
         middle.whole / read, "<= 3",
         f"{middle.whole:.2f} s for {count} rows ({middle.processor:.2f} s of the processor), HGETALL {read:.2f} s; checksums "
-        f"{middle.load - read:.2f} s, decoding {decode:.2f} s, accounts and boxes {middle.restore - decode:.2f} s, gates {middle.gate:.2f} s; "
+        f"{middle.load - read:.2f} s, accounts and boxes {middle.restore:.2f} s, gates {middle.gate:.2f} s; "
         f"medians of {rounds} rounds",
     )  # fmt: skip
 
