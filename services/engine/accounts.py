@@ -108,7 +108,11 @@ class Accounts:
     def rows(self, numbers: Iterable[int]) -> Iterator[tuple[int, Resting]]:
         """The rows of accounts at rest."""
         for number in numbers:
-            yield number, decode_resting(self.packed.body(number))
+            yield number, self.resting(number)
+
+    def resting(self, number: int) -> Resting:
+        """The rows of an account at rest."""
+        return decode_resting(self.packed.body(number))
 
     # -- coming and going ----------------------------------------------------------------------------------------------
 
@@ -144,14 +148,16 @@ class Accounts:
             self._touched[name, bucket] = None
         return account
 
-    def tired(self, reviewed: int) -> list[Account]:
-        """Those to try next: too many are awake, and these were not used for longest. So many buckets were just `reviewed`."""
+    def tries(self, reviewed: int) -> int:
+        """How many to try to put to rest, after so many buckets were reviewed: as many as are awake beyond what may be."""
         excess = len(self.awake) - self._most_awake
-        if excess <= 0:
-            return []
-        names = list(islice(self.awake, min(excess, max(TRIED, reviewed))))
+        return min(excess, max(TRIED, reviewed)) if excess > 0 else 0
+
+    def tired(self, count: int) -> list[Account]:
+        """Those that were not used for longest; next time it is others' turn, should they have to stay awake."""
+        names = list(islice(self.awake, count))
         for name in names:
-            self.awake.move_to_end(name)  # should it have to stay awake
+            self.awake.move_to_end(name)
         return [self.awake[name] for name in names]
 
     def rest(self, account: Account) -> int | None:

@@ -1,6 +1,8 @@
 """Folding what every worker reads: instruments, collateral, prices, controls and risk parameters."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from functools import partial
+from typing import TypeVar
 
 from services.contracts.decimals import parse
 from services.contracts.messages import Collateral, Control, Instrument, Price, RiskParameters
@@ -11,16 +13,18 @@ from services.engine.effects import AlarmName
 from services.engine.facts import unpark
 from services.engine.instruments import asset_of, immutable_changes, spec_of
 from services.engine.market import Multiplier
+from services.engine.pieces import READ, TOUCH, Later, Pace, Steps, one_by_one
 from services.engine.resting import Resting
 from services.engine.search import Search
 from services.engine.sequences import GAP, forget_gap
-from services.engine.state import BucketKey
+from services.engine.state import Account, Bucket, BucketKey
 
 ALL, EVERYTHING = "all", "*"
+T = TypeVar("T")
 
 
 class Broadcasts:
-    """Changes the market, and touches every bucket that a change may concern."""
+    """Changes the market, and touches every bucket that a change may concern: later, where these may be many."""
 
     def __init__(self, context: Context, search: Search) -> None:
         self._context = context
@@ -43,11 +47,9 @@ class Broadcasts:
                 instrument=message.instrument,
             )  # fmt: skip
         if known is None:
-            for account in list(context.accounts.awake.values()):
-                if account.parked:
-                    unpark(context, account)
+            self._later(list(context.accounts.awake.values()), self._unpark)
         self._touch(self._search.disturbed(message.instrument))
-        self._touch_incomplete()
+        self._touch_awake(lambda _, bucket: bucket.status == "incomplete")
         return None
 
     def fold_collateral(self, message: Collateral, record: Record) -> Refusal | None:
@@ -56,12 +58,25 @@ class Broadcasts:
         if message.price_instrument is not None:
             market.refresh_limits(message.price_instrument)
         settled = {name for name, spec in market.specs.items() if spec.settlement_asset == message.asset}
-        for account, bucket in self._context.awake_buckets():
-            if message.asset in bucket.balances or any(key[0] in settled for key in bucket.positions):
-                self._context.touched[account.account, bucket.name] = None
-        accounts = self._context.accounts
-        self._search.redraw([n for n, each in accounts.rows(accounts.packed) if _holds(each, message.asset, settled)])
+        self._touch_awake(
+            lambda _, bucket: message.asset in bucket.balances or any(key[0] in settled for key in bucket.positions)
+        )
+        self._context.later.append(self._resting_holders(message.asset, settled))
         return None
+
+    def _resting_holders(self, asset: str, instruments: Container[str]) -> Later:
+        """Have those at rest redrawn that hold the asset, or a position in one of the instruments."""
+        accounts, held = self._context.accounts, list[int]()
+
+        def look(pace: Pace) -> Steps:
+            def note(found: tuple[int, Resting]) -> None:
+                if _holds(found[1], asset, instruments):
+                    held.append(found[0])
+
+            yield from one_by_one(accounts.rows(accounts.packed), note, READ, pace)
+            self._search.redraw(held)
+
+        return look
 
     def fold_price(self, tick: Price, record: Record) -> Refusal | None:
         context, book = self._context, self._context.market.book
@@ -153,9 +168,7 @@ class Broadcasts:
         if scope == "instrument":  # at rest nothing is to be decided, halted or not
             self._touch(self._search.awake(target))
             return
-        for account, bucket in self._context.awake_buckets():
-            if scope == ALL or account.account == target:
-                self._context.touched[account.account, bucket.name] = None
+        self._touch_awake(lambda account, _: scope == ALL or account.account == target)
 
     def _clear(self, control: Control) -> None:
         """Doubts up to the named offsets are settled (all of them where none is named)."""
@@ -166,10 +179,10 @@ class Broadcasts:
         def settled(topic: str, offset: int) -> bool:
             return through is None or offset <= through.get(topic, -1)
 
-        for name in targets:
+        def clear(name: str) -> None:
             account = context.accounts.awake.get(name)  # at rest nothing is in doubt
             if account is None or not any(bucket.doubts for bucket in account.buckets.values()):
-                continue
+                return
             context.mark_dirty(account, "")
             for bucket in account.buckets.values():
                 before = bucket.doubts
@@ -178,14 +191,25 @@ class Broadcasts:
                     forget_gap(account)
                 context.touch(account, bucket)
 
-    def _touch(self, keys: Iterable[BucketKey]) -> None:
-        for key in keys:
-            self._context.touched[key] = None
+        self._later(targets, clear)
 
-    def _touch_incomplete(self) -> None:
-        for account, bucket in self._context.awake_buckets():
-            if bucket.status == "incomplete":
-                self._context.touched[account.account, bucket.name] = None
+    def _unpark(self, account: Account) -> None:
+        if account.parked:
+            unpark(self._context, account)
+
+    def _touch(self, keys: Iterable[BucketKey]) -> None:
+        if keys:
+            self._later(keys, self._context.review)
+
+    def _touch_awake(self, concerns: Callable[[Account, Bucket], bool]) -> None:
+        def touch(place: tuple[Account, Bucket]) -> None:
+            if concerns(*place):
+                self._context.review((place[0].account, place[1].name))
+
+        self._later(self._context.awake_buckets(), touch)
+
+    def _later(self, items: Iterable[T], act: Callable[[T], None]) -> None:
+        self._context.later.append(partial(one_by_one, items, act, TOUCH))
 
 
 def _holds(account: Resting, asset: str, instruments: Container[str]) -> bool:

@@ -7,9 +7,12 @@ prices counts.
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Final, TypeVar
+
+import numpy as np
 
 from services.contracts.decimals import ONE
 from services.contracts.topics import ACCOUNT_TOPICS
@@ -23,24 +26,30 @@ from services.engine.bounds import (
     Bounds,
     Sheet,
 )
-from services.engine.bulk_boxes import AT_ONCE, BulkBoxes
+from services.engine.bulk_boxes import AT_ONCE, BulkBoxes, Drawn
 from services.engine.columns import Columns, joined
 from services.engine.context import Context
 from services.engine.glance import glances
 from services.engine.ledger import Traded
+from services.engine.pieces import TOUCH, Pace, Steps
 from services.engine.plain_boxes import ROOM, Box, PlainBoxes, Stay
 from services.engine.resting import may_rest
 from services.engine.search import FullScan
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.terms import Terms
-from services.engine.triggers import Triggers
+from services.engine.triggers import Noted, Triggers
 from services.engine.valuation import Valuation, is_liquidatable
 from services.engine.watch import EquityWatch
 from services.engine.worth import E18_FLOAT, Incomplete
 
 MOST_UNDRAWN: Final = 256
 FEW: Final = 128  # so many accounts at rest are drawn one by one; of more the columns are worth their making
+ALONE: Final = 25  # what one of them costs, in microseconds
+TOGETHER: Final = 32  # that are decoded together
+CROSSED: Final = 256  # buckets that are awake and whose edge is met; of more it is found later
+NOTED: Final = 4_096  # entries that are looked at together
+LOOK: Final = 60  # what that costs, in microseconds
 GARBAGE: Final = 4  # stale entries a heap may hold for each bucket that depends on its price
 
 Entry = tuple[float, BucketKey, int]
@@ -127,31 +136,16 @@ class Certificates(FullScan):
         self._cool(key)
 
     def moved(self, price_id: str) -> Iterable[BucketKey]:
-        mark = self._context.market.marks.get(price_id)
+        mark, hot = self._context.market.marks.get(price_id), self._hot.get(price_id, ())
         if mark is None:
             return self.disturbed(price_id)  # it was taken back: in no box anything is proven
-        found: dict[BucketKey, None] = dict(self._hot.get(price_id, ()))
         price = mark / E18_FLOAT
+        found: dict[BucketKey, None] = {}
         self._crossed(self._below.get(price_id), -price, found)
         self._crossed(self._above.get(price_id), price, found)
-        reached = self._triggers.reached(price_id, price)
-        if len(reached) > FEW:
-            self.redraw(reached.tolist())
-        else:
-            self._redraw_alone(reached.tolist())
-        return found
-
-    def _redraw_alone(self, numbers: Sequence[int]) -> None:
-        """As `redraw`, of so few that columns of them would cost more than they are worth."""
-        accounts = self._context.accounts
-        for number, seen in zip(numbers, chain.from_iterable(glances(accounts.bodies(numbers))), strict=True):
-            accounts.packed.renew(number)
-            boxes = None if self._plain is None else self._plain.at_rest(seen)
-            for box in boxes or ():
-                for price_id, (low, high) in box.items():
-                    self._triggers.add(price_id, low * (1 + EDGE), high * (1 - EDGE), number)
-            if boxes is None:
-                accounts.wake([number])
+        if reached := self._triggers.reached(price_id, price):
+            self._context.later.append(partial(self._redrawn_of, reached))
+        return chain(hot, found) if hot and found else hot or found
 
     def quiet_between(self, price_id: str) -> tuple[float, float] | None:
         if self._hot.get(price_id):
@@ -161,12 +155,13 @@ class Certificates(FullScan):
         return max(low, -below[0][0] if below else 0.0), min(high, above[0][0] if above else high)
 
     def disturbed(self, price_id: str) -> Iterable[BucketKey]:
-        self.redraw(self._triggers.holders(price_id))
+        self._context.later.append(partial(self._redrawn_of, self._triggers.holders(price_id)))
         return self.awake(price_id)
 
-    def holders(self, price_id: str) -> list[str]:
-        packed = self._context.accounts.packed
-        return [*super().holders(price_id), *(packed.name(number) for number in self._triggers.holders(price_id))]
+    def holders(self, price_id: str) -> Iterator[str]:
+        packed, noted = self._context.accounts.packed, _together(self._triggers.holders(price_id))
+        resting = (number for part in noted for number in self._triggers.current(part))
+        return chain(super().holders(price_id), map(packed.name, resting))
 
     def holder_count(self, price_id: str) -> int:
         return super().holder_count(price_id) + self._triggers.count(price_id)
@@ -186,35 +181,79 @@ class Certificates(FullScan):
             self.remove(key)
         return True
 
-    def redraw(self, numbers: Collection[int]) -> None:
-        """New boxes where the bounds allow them at once; the others wake, to be reviewed one by one."""
-        accounts = self._context.accounts
-        waiting = iter(numbers)
-        while part := list(islice(waiting, AT_ONCE)):
-            for number in part:
-                accounts.packed.renew(number)
-            columns = [self._context.columnist.columns(each) for each in glances(accounts.bodies(part))]
-            self._draw(part, joined(columns))
+    def redraw(self, numbers: Iterable[int]) -> None:
+        self._context.later.append(partial(self._redrawn, numbers))
 
     def enter(self, numbers: Sequence[int], columns: Columns) -> None:
         if self._watch is None:
-            self._draw(numbers, columns)
+            self._context.accounts.wake(self._drawn(numbers, columns).refused)
         else:
             super().enter(numbers, columns)  # every equity is to be noted once
 
-    def _draw(self, numbers: Sequence[int], columns: Columns) -> None:
+    def _redrawn_of(self, noted: Sequence[Noted], pace: Pace) -> Steps:
+        """Of these entries what was not redrawn since."""
+        for part in _together(noted):
+            yield from self._redrawn(self._triggers.current(part), pace)
+            if pace.spent(LOOK):
+                yield
+
+    def _redrawn(self, numbers: Iterable[int], pace: Pace) -> Steps:
+        """New boxes where the bounds allow them at once; the others wake, to be reviewed one by one."""
+        accounts, source, at_once = self._context.accounts, iter(numbers), pace.share(ALONE, AT_ONCE)
+        while part := list(islice(source, at_once)):
+            resting = [number for number in part if accounts.packed.holds(number)]
+            if len(resting) <= FEW:
+                for first in range(0, len(resting), TOGETHER):
+                    some = resting[first : first + TOGETHER]
+                    self._redraw_alone(some)
+                    if pace.spent(len(some) * ALONE):
+                        yield
+                continue
+            for number in resting:
+                accounts.packed.renew(number)
+            columns = [self._context.columnist.columns(each) for each in glances(accounts.bodies(resting))]
+            accounts.wake(self._drawn(resting, joined(columns)).refused)
+            if pace.spent(len(resting) * ALONE):
+                yield
+
+    def _redraw_alone(self, numbers: Sequence[int]) -> None:
+        """As in bulk; columns of a few would cost more than they are worth."""
+        accounts = self._context.accounts
+        for number, seen in zip(numbers, chain.from_iterable(glances(accounts.bodies(numbers))), strict=True):
+            accounts.packed.renew(number)
+            boxes = None if self._plain is None else self._plain.at_rest(seen)
+            for box in boxes or ():
+                for price_id, (low, high) in box.items():
+                    self._triggers.add(price_id, low * (1 + EDGE), high * (1 - EDGE), number)
+            if boxes is None:
+                accounts.wake([number])
+
+    def _drawn(self, numbers: Sequence[int], columns: Columns) -> Drawn:
         drawn = self._bulk.draw(numbers, columns)
         for edges in drawn.edges:
             self._triggers.add_many(edges.price_id, edges.lows, edges.highs, edges.numbers)
-        self._context.accounts.wake(drawn.refused)
+        return drawn
 
     def _crossed(self, heap: list[Entry] | None, edge: float, found: dict[BucketKey, None]) -> None:
+        """Whose edge was met; if they are many, the others later."""
         while heap and heap[0][0] <= edge:
-            _, key, version = heapq.heappop(heap)
-            if self._versions.get(key) == version:
-                found[key] = None
-                del self._versions[key], self._boxes[key]  # one of its triggers is gone: it is not to be kept
-                self._stays.pop(key, None)
+            if len(found) >= CROSSED:
+                self._context.later.append(partial(self._crossed_too, heap, edge))
+                return
+            self._pop(heap, found)
+
+    def _crossed_too(self, heap: list[Entry], edge: float, pace: Pace) -> Steps:
+        while heap and heap[0][0] <= edge:
+            self._pop(heap, self._context.touched)
+            if pace.spent(TOUCH):
+                yield
+
+    def _pop(self, heap: list[Entry], found: dict[BucketKey, None]) -> None:
+        _, key, version = heapq.heappop(heap)
+        if self._versions.get(key) == version:
+            found[key] = None
+            del self._versions[key], self._boxes[key]  # one of its triggers is gone: it is not to be kept
+            self._stays.pop(key, None)
 
     def _push(self, heaps: dict[str, list[Entry]], price_id: str, entry: Entry) -> None:
         heap = heaps.setdefault(price_id, [])
@@ -338,6 +377,14 @@ class Certificates(FullScan):
             if equity < requirement[1] * _over(buffer) + error:
                 return False
         return bucket.status == "healthy"
+
+
+def _together(parts: Sequence[Noted]) -> Iterator[Noted]:
+    """The same entries, `NOTED` of them at a time."""
+    if parts:
+        numbers, versions = (np.concatenate(each) for each in zip(*parts, strict=True))
+        for at in range(0, len(numbers), NOTED):
+            yield numbers[at : at + NOTED], versions[at : at + NOTED]
 
 
 def _steps(rungs: Rungs, maintenance: T, initial: T) -> tuple[tuple[str, T, int], ...]:

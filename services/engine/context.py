@@ -1,6 +1,6 @@
 """What the parts of the engine share: settings, market, accounts, time, and the effects of the event at hand."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 
 from services.contracts.messages import AccountStatement
@@ -12,6 +12,7 @@ from services.engine.effects import Alarm, AlarmName, Cause, DeadLetter, Effect
 from services.engine.gap import GapGuard
 from services.engine.lifecycle import Ladders
 from services.engine.market import Market
+from services.engine.pieces import Later
 from services.engine.settings import Settings
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.timers import Timers
@@ -41,6 +42,7 @@ class Context:
         self.dead_letters: list[DeadLetter] = []
         self.effects: list[Effect] = []
         self.touched: dict[BucketKey, None] = {}
+        self.later: deque[Later] = deque()  # what folding left to be done before the review, as it may be much
         self.accounts = Accounts(self.touched, most_awake)
         self.records: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -52,6 +54,14 @@ class Context:
         self.duplicates = 0
         self.void_orders = 0
 
+    def taken(self) -> list[Effect]:
+        """What became due since this was asked last, refused records first."""
+        if not (self.effects or self.dead_letters):
+            return []
+        effects = [*self.dead_letters, *self.effects]
+        self.dead_letters, self.effects = [], []
+        return effects
+
     def now_of(self, account: Account) -> int:
         return max(self.time_ms, account.time_ms)
 
@@ -62,6 +72,9 @@ class Context:
         """Whether neither a gate nor a halt forbids orders for the account."""
         halted = self.market.halted_all or account.account in self.market.halted_accounts
         return self.gate_is_open(account.partition) and not halted
+
+    def review(self, key: BucketKey) -> None:
+        self.touched[key] = None
 
     def touch(self, account: Account, bucket: Bucket) -> None:
         """Have the bucket reviewed, and its row written."""

@@ -1,11 +1,8 @@
 """The engine: records and timers in, effects out (engine.md). One instance holds the accounts of any number of partitions."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal
-
-import msgspec
 
 from services.contracts.codec import decode
 from services.contracts.decimals import to_text
@@ -25,11 +22,14 @@ from services.engine.context import TIMER_CAUSE, Context
 from services.engine.decisions import Decider
 from services.engine.distance import distance_to_liquidation
 from services.engine.effects import AlarmName, Cause, DeadLetter, Effect, Emit
+from services.engine.finishing import Finishing
 from services.engine.lifecycle import DISTRESSED
 from services.engine.names import names_in
 from services.engine.notice import ComingRise, Notices
+from services.engine.pieces import CALM_FILL, PIECE, RECORD, TICK, TOUCH, Pace, Piece, Pieces, Steps, one_by_one, whole
 from services.engine.portfolio.preset import Preset
 from services.engine.quiet import Quiet, Ticks
+from services.engine.ratio import Ratio
 from services.engine.restoring import Restoring
 from services.engine.rows import bucket_field, state_hash
 from services.engine.search import FullScan, Search
@@ -38,6 +38,7 @@ from services.engine.settings import Settings
 from services.engine.shards import Shards
 from services.engine.state import Account, Bucket, BucketKey
 from services.engine.statements import compare_statements
+from services.engine.stats import MarkInUse, Stats
 from services.engine.trades import Trades
 from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
@@ -49,6 +50,7 @@ from services.engine.worth import E36, Incomplete
 MOST_AWAKE: Final = 20_000
 STATES_TOPIC: Final = "account-states"
 STATUS_ALARMS: Final = {"dirty": AlarmName.BUCKET_DIRTY, "incomplete": AlarmName.BUCKET_INCOMPLETE}
+Urgency = tuple[int, int, Ratio, str, str]
 DOUBTFUL_TOPICS: Final = frozenset({"fills", "transfers", "order-events"})
 
 
@@ -58,9 +60,11 @@ class Engine:
     def __init__(
         self, settings: Settings, presets: Mapping[str, Preset] | None = None, *,
         search: Literal["certificates", "full_scan"] = "certificates", gates_open: bool = True, observe: bool = False,
-        most_awake: int = MOST_AWAKE,
+        most_awake: int = MOST_AWAKE, piece: int = PIECE,
     ) -> None:  # fmt: skip
-        """`most_awake`: accounts above that rest as rows where nothing is under way; no effect depends on it."""
+        """`most_awake`: accounts above that rest as rows where nothing is under way. `piece`: what a piece of an event may cost, in
+        microseconds, about. No effect depends on either."""
+        self._piece = piece
         self._context = Context(settings, gates_open=gates_open, most_awake=most_awake)
         self._valuer = Valuer(self._context.market, presets or {})
         self._watch = EquityWatch() if observe else None
@@ -76,10 +80,14 @@ class Engine:
         self.basis = Bases(self._context, self._valuer).of
         self.overlooked = Audit(self._context, self._valuer, self._under, self._decider.judge.breaches).overlooked
         self.census = Census()
-        shards = Shards(self._context, self._search, self.census, self._under)
-        self.restore, self.drop = Restoring(self._context, self._search, self.census).restore, shards.drop
-        self.take_dirty, self.dirty_count = shards.take_dirty, shards.dirty_count
-        self.forget_dirty, self.differing = shards.forget_dirty, shards.differing
+        self._restoring = Restoring(self._context, self._search, self.census)
+        self._shards = Shards(self._context, self._search, self.census, self._under)
+        self.take_dirty, self.dirty_count = self._shards.take_dirty, self._shards.dirty_count
+        self.forget_dirty, self.differing = self._shards.forget_dirty, self._shards.differing
+        self._finishing = Finishing(
+            self._context, self._search, self._decider, self._under, review=self._review, settle=self._settle,
+            urgency=self._urgency,
+        )  # fmt: skip
         self._folds: dict[str, Callable[[Any, Record], Refusal | None]] = {
             "instruments": self._broadcasts.fold_instrument,
             "collateral": self._broadcasts.fold_collateral,
@@ -98,9 +106,12 @@ class Engine:
 
     def apply(self, record: Record) -> list[Effect]:
         """Fold one record, review what it can have changed, and answer what must happen."""
-        self._begin(Cause(record.topic, record.partition, record.offset))
+        self._context.cause = Cause(record.topic, record.partition, record.offset)
         self._fold(record)
-        return self._finish()
+        if self._finishing.is_due():
+            for _ in self._finishing.steps(Pace()):
+                pass  # all in one
+        return self._context.taken()
 
     def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
         """The concatenation of `apply` over the records."""
@@ -125,23 +136,65 @@ class Engine:
 
     def fold_prices(self, records: Sequence[Record]) -> list[Effect]:
         """After a lag: fold all of them to the latest marks and decide once, so that no old mark is taken for a fresh one."""
-        if not records:
-            return []
-        last = records[-1]
-        self._begin(Cause(last.topic, last.partition, last.offset))
-        for record in records:
-            self._fold(record)
-        return self._finish()
+        return whole(self.folding_prices(records, Pace()))
 
     def timer(self, time_ms: int) -> list[Effect]:
         """Event time moves on to `time_ms`: whatever became due by itself happens."""
-        self._begin(Cause(TIMER_CAUSE, 0, time_ms))
-        self._context.time_ms = max(self._context.time_ms, time_ms)
-        for kind, subject in self._context.timers.due(self._context.time_ms):
-            self._fire(kind, subject)
-        effects = self._finish()
-        self._notices.look()
-        return effects
+        return whole(self.at_time(time_ms, Pace()))
+
+    # -- the same in pieces: between two of them everything may be looked at, and nothing else be done ---------------
+
+    def applying(self, records: Sequence[Record]) -> Pieces:
+        """`apply_batch` of as many of the records as one piece holds, one at least; only the last may need more pieces."""
+        pace, ticks, at, effects = Pace(self._piece), Ticks(records), 0, list[Effect]()
+        while not pace.over:
+            before, at = at, self._trades.fold(records, at)
+            if at > before:
+                pace.spent((at - before) * CALM_FILL)
+                continue
+            at = self.fold_quiet(ticks, at)
+            if at == len(records) or pace.spent((at - before) * TICK):
+                break
+            record = records[at]
+            self._context.cause = Cause(record.topic, record.partition, record.offset)
+            self._fold(record)
+            at += 1
+            pace.spent(RECORD)
+            if self._finishing.is_due():
+                for _ in self._finishing.steps(pace):
+                    yield Piece([*effects, *self._context.taken()], at)
+                    effects = []
+            effects += self._context.taken()
+        return Piece(effects, at)
+
+    def folding_prices(self, records: Sequence[Record], pace: Pace | None = None) -> Pieces:
+        """`fold_prices`."""
+        if not records:
+            return Piece([])
+        last, pace = records[-1], pace or Pace(self._piece)
+        self._context.cause = Cause(last.topic, last.partition, last.offset)
+        for _ in one_by_one(records, self._fold, RECORD, pace):
+            yield Piece([], len(records))
+        last_piece = yield from self._finished(pace)
+        return last_piece._replace(records=len(records))
+
+    def at_time(self, time_ms: int, pace: Pace | None = None) -> Pieces:
+        """`timer`."""
+        context, pace = self._context, pace or Pace(self._piece)
+        self._context.cause = Cause(TIMER_CAUSE, 0, time_ms)
+        context.time_ms = max(context.time_ms, time_ms)
+        for _ in one_by_one(context.timers.due(context.time_ms), lambda due: self._fire(*due), TOUCH, pace):
+            yield Piece([])
+        last = yield from self._finished(pace)
+        for _ in self._notices.look(pace):
+            yield Piece([])
+        return last
+
+    def _finished(self, pace: Pace) -> Pieces:
+        if self._finishing.is_due():
+            for _ in self._finishing.steps(pace):
+                yield Piece(self._context.taken())
+        return Piece(self._context.taken())
 
     def next_timer_ms(self) -> int | None:
         """When something becomes due by itself."""
@@ -149,20 +202,46 @@ class Engine:
 
     # -- shards ----------------------------------------------------------------------------------------------------
 
+    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Take over a partition's stored rows, before any record of it is applied."""
+        whole(_silent(self._restoring.steps(partition, rows, Pace())))
+
+    def restoring(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> Pieces:
+        """`restore`, in pieces. What is due of it comes with the next event."""
+        return _silent(self._restoring.steps(partition, rows, Pace(self._piece)))
+
+    def drop(self, partition: int) -> None:
+        """The partition was revoked: forget its accounts."""
+        whole(_silent(self._shards.drop(partition, Pace())))
+
+    def dropping(self, partition: int) -> Pieces:
+        """`drop`, in pieces."""
+        return _silent(self._shards.drop(partition, Pace(self._piece)))
+
     def open_gate(self, partition: int) -> list[Effect]:
         """Let the accounts of a partition be decided; answers what was held back until now."""
-        self._begin(Cause(TIMER_CAUSE, 0, self._context.time_ms))
-        self._context.gates[partition] = True
-        for key in self._under:
-            if self._context.accounts.awake[key[0]].partition == partition:
-                self._context.touched[key] = None
-        for account in self._context.accounts.awake.values():
+        return whole(self.opening_gate(partition, Pace()))
+
+    def opening_gate(self, partition: int, pace: Pace | None = None) -> Pieces:
+        """`open_gate`, in pieces."""
+        context, pace = self._context, pace or Pace(self._piece)
+        self._context.cause = Cause(TIMER_CAUSE, 0, context.time_ms)
+        context.gates[partition] = True
+
+        def touch(key: BucketKey) -> None:
+            if context.accounts.awake[key[0]].partition == partition:
+                context.review(key)
+
+        def look_at(account: Account) -> None:
             if account.partition != partition:
-                continue
+                return
             if not account.known:
-                facts.become_provisional(self._context, account)
-            self._context.touched |= {(account.account, b.name): None for b in account.buckets.values() if b.defaulted}
-        return self._finish()
+                facts.become_provisional(context, account)
+            context.touched |= {(account.account, b.name): None for b in account.buckets.values() if b.defaulted}
+
+        context.later.append(partial(one_by_one, list(self._under), touch, TOUCH))
+        context.later.append(partial(one_by_one, list(context.accounts.awake.values()), look_at, TOUCH))
+        return (yield from self._finished(pace))
 
     def shut_gate(self, partition: int) -> None:
         """Fold and watch the partition, but emit no order for it."""
@@ -170,24 +249,37 @@ class Engine:
 
     def forget_unconfirmed(self, partition: int) -> None:
         """A producer failed: orders that were never read back are unknown, and are decided again from the level."""
-        for account, bucket in self._context.awake_buckets():
+        whole(self.forgetting_unconfirmed(partition))
+
+    def forgetting_unconfirmed(self, partition: int) -> Pieces:
+        """`forget_unconfirmed`, in pieces. What is due of it comes with the next event."""
+
+        def forget(place: tuple[Account, Bucket]) -> None:
+            account, bucket = place
             if account.partition != partition:
-                continue
+                return
             for order in [each for each in bucket.orders.values() if not each.confirmed]:
                 if not order.is_recorded:
                     del bucket.orders[order.order_id]
-                self._context.touched[account.account, bucket.name] = None
+                self._context.review((account.account, bucket.name))
+
+        return _silent(one_by_one(self._context.awake_buckets(), forget, TOUCH, Pace(self._piece)))
 
     def decide_again(self, places: Sequence[Place]) -> list[Effect]:
         """Orders that were emitted and never sent: what their buckets need now. An issued order that was to be repeated, is."""
-        self._begin(Cause(TIMER_CAUSE, 0, self._context.time_ms))
+        return whole(self.deciding_again(places))
+
+    def deciding_again(self, places: Sequence[Place]) -> Pieces:
+        """`decide_again`, in pieces."""
+        pace = Pace(self._piece)
+        self._context.cause = Cause(TIMER_CAUSE, 0, self._context.time_ms)
         for account, bucket, order in take_back(self._context, places):
             if self._context.may_order(account):
                 order.resends = max(0, order.resends - 1)  # the repetition that was held back did not happen
                 self._decider.resend(account, bucket, order)
             else:
                 self._context.unanswered[account.account, bucket.name, order.order_id] = None
-        return self._finish()
+        return (yield from self._finished(pace))
 
     def notional(self, order: Order) -> int:
         """What an order closes, e18 of the account's valuation asset."""
@@ -248,7 +340,7 @@ class Engine:
         return set() if self._watch is None else self._watch.negative
 
     @property
-    def stats(self) -> "Stats":
+    def stats(self) -> Stats:
         return Stats(
             records=self._context.records, refused=self._context.refused, duplicates=self._context.duplicates,
             skipped_prices=self._context.market.book.skipped, void_orders=self._context.void_orders,
@@ -280,7 +372,7 @@ class Engine:
         """Price id -> source time of the mark in use."""
         return {price_id: state.ts_ms for price_id, state in self._context.market.book if state.mark is not None}
 
-    def marks_in_use(self, now_ms: int) -> "dict[str, MarkInUse]":
+    def marks_in_use(self, now_ms: int) -> dict[str, MarkInUse]:
         """The prices that buckets depend on."""
         market, search = self._context.market, self._search
         return {
@@ -289,11 +381,6 @@ class Engine:
         }  # fmt: skip
 
     # -- folding ---------------------------------------------------------------------------------------------------
-
-    def _begin(self, cause: Cause) -> None:
-        self._context.cause = cause
-        self._context.effects = []
-        self._context.dead_letters = []
 
     def _fold(self, record: Record) -> None:
         context = self._context
@@ -404,54 +491,6 @@ class Engine:
 
     # -- reviewing -------------------------------------------------------------------------------------------------
 
-    def _finish(self) -> list[Effect]:
-        """Send unanswered orders again; value every touched bucket; decide worst first; then tell changes of status."""
-        context = self._context
-        if not context.touched and not context.unanswered:
-            context.stepped.clear()
-            return [*context.dead_letters, *context.effects]  # most ticks: no box was left
-        self._resend()
-        for name, _ in list(context.touched):
-            context.accounts.get(name)  # who wakes is reviewed whole
-        acute: list[tuple[Account, Bucket, Valuation | Incomplete]] = []
-        for key in sorted(context.touched):
-            found = context.find(key)
-            if found is not None and (valuation := self._review(*found)) is not None:
-                acute.append((*found, valuation))
-        reviewed = len(context.touched)
-        context.touched.clear()
-        context.stepped.clear()
-        breached = [(a, b, v) for a, b, v in acute if isinstance(v, Valuation) and self._is_under(a, v)]
-        if len(breached) > 1:
-            breached.sort(key=lambda each: self._urgency(*each))
-        for account, bucket, valuation in breached:
-            self._decider.decide(account, bucket, valuation)
-        for account, bucket, outcome in acute:
-            self._settle(account, bucket, outcome)
-        for account in context.accounts.tired(reviewed):
-            if not any((account.account, name) in self._under for name in account.buckets):
-                self._search.rest(account)
-        return [*context.dead_letters, *context.effects]
-
-    def _resend(self) -> None:
-        """Orders whose answer is overdue, once neither gate nor halt forbids it; the next wait is twice as long."""
-        context = self._context
-        for subject in sorted(context.unanswered):
-            found = context.find(subject[:2])
-            order = None if found is None else found[1].orders.get(subject[2])
-            if found is None or order is None or order.terminal or order.content is None:
-                del context.unanswered[subject]
-                continue
-            account, bucket = found
-            due_ms = orders.answer_due_ms(context, order)
-            if context.now_of(account) >= due_ms:
-                if not context.may_order(account):
-                    continue
-                self._decider.resend(account, bucket, order)
-                due_ms = orders.answer_due_ms(context, order)
-            del context.unanswered[subject]
-            context.timers.at(due_ms, "order", *subject)
-
     def _is_under(self, account: Account, valuation: Valuation) -> bool:
         return self._decider.judge.breaches(account, valuation)
 
@@ -529,29 +568,18 @@ class Engine:
             )
         )  # fmt: skip
 
-    def _urgency(self, account: Account, bucket: Bucket, valuation: Valuation) -> tuple[int, Fraction, str, str]:
+    def _urgency(self, account: Account, bucket: Bucket, valuation: Valuation) -> Urgency:
         """Sort key: worst first by equity over what one sigma moves it, debt without positions before all; ties by id."""
         moves = sum(leg.notional * leg.settle_price * self._context.market.sigma(leg.key[0]) for leg in valuation.legs)
         if not moves:
-            return (0 if valuation.equity < 0 else 2), Fraction(0), account.account, bucket.name
+            return (0 if valuation.equity < 0 else 2), 0, Ratio(0, 1), account.account, bucket.name
         # equity is in 1/(E108·D), notional·price·sigma in 1/(E90·D): the common factor does not change the order.
-        return 1, Fraction(valuation.equity, moves), account.account, bucket.name
+        ratio = Ratio(valuation.equity, moves)
+        return 1, ratio.floor, ratio, account.account, bucket.name
 
 
-class MarkInUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Source time (-1: no tick was accepted yet), grade, and how many buckets depend on it."""
-
-    ts_ms: int
-    grade: str
-    buckets: int
-
-
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters since the start, for metrics."""
-
-    records: Counter[str]
-    refused: Counter[str]
-    duplicates: int
-    skipped_prices: int
-    void_orders: int
-    newly_liquidatable: Counter[str]  # by instrument: notional that steps of its multiplier made liquidatable, e18
+def _silent(steps: Steps) -> Pieces:
+    """Work that has no effects by itself."""
+    for _ in steps:
+        yield Piece([])
+    return Piece([])

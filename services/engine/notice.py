@@ -6,6 +6,7 @@ is looked at when the record is read, and another with every timer; `unchecked` 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from msgspec import Struct, structs
@@ -15,13 +16,15 @@ from services.contracts.messages import RiskParameters
 from services.engine.context import Context
 from services.engine.doubts import Judge
 from services.engine.market import Multiplier
+from services.engine.pieces import TOUCH, Pace, Steps, one_by_one
 from services.engine.search import Search
 from services.engine.state import Account, Bucket
 from services.engine.valuation import Valuation
 from services.engine.valuer import Valuer
 from services.engine.worth import E36
 
-SLICE: Final = 64  # accounts that are valued at once: some milliseconds
+SLICE: Final = 64  # accounts that are valued at a time
+VALUED: Final = 150  # microseconds of one
 
 
 class ComingRise(Struct):
@@ -31,7 +34,7 @@ class ComingRise(Struct):
     effective_ms: int
     before: int
     after: int
-    waiting: list[str]  # accounts
+    waiting: dict[str, None]  # accounts
     notional: int = 0
     buckets: int = 0
 
@@ -67,22 +70,30 @@ class Notices:
         ]
         before, after = max([self._context.market.multiplier(message.instrument), *earlier]), parse(message.multiplier)
         if after > before:
-            waiting = self._search.holders(message.instrument)
-            self._rises.append(ComingRise(message.instrument, message.effective_ms, before, after, waiting))
-            self.look()
+            rise = ComingRise(message.instrument, message.effective_ms, before, after, {})
+            self._rises.append(rise)
+            self._context.later.append(partial(self._gather, rise))
 
-    def look(self) -> None:
+    def _gather(self, rise: ComingRise, pace: Pace) -> Steps:
+        def note(name: str) -> None:
+            rise.waiting[name] = None
+
+        yield from one_by_one(self._search.holders(rise.instrument), note, TOUCH, pace)
+        yield from self.look(pace)
+
+    def look(self, pace: Pace) -> Steps:
         """Value the next slice, of the rise that takes effect first."""
         for rise in sorted(self.rises(), key=lambda rise: rise.effective_ms):
             if rise.waiting:
-                chosen = rise.waiting[-SLICE:]
-                del rise.waiting[-SLICE:]
-                for name in chosen:
-                    account = self._context.accounts.look(name)
-                    for bucket in [] if account is None else account.buckets.values():
-                        if account is not None and any(key[0] == rise.instrument for key in bucket.positions):
-                            self._note(rise, account, bucket)
+                chosen = [rise.waiting.popitem()[0] for _ in range(min(SLICE, len(rise.waiting)))]
+                yield from one_by_one(chosen, partial(self._look_at, rise), VALUED, pace)
                 return
+
+    def _look_at(self, rise: ComingRise, name: str) -> None:
+        account = self._context.accounts.look(name)
+        for bucket in [] if account is None else account.buckets.values():
+            if account is not None and any(key[0] == rise.instrument for key in bucket.positions):
+                self._note(rise, account, bucket)
 
     def _note(self, rise: ComingRise, account: Account, bucket: Bucket) -> None:
         if account.margin_mode == "portfolio" or self._liquidatable(rise, rise.before, account, bucket) is not None:

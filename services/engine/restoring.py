@@ -12,6 +12,7 @@ from services.engine.census import Census
 from services.engine.columns import Columns, joined
 from services.engine.context import Context
 from services.engine.glance import Glance, glances, newest_seen
+from services.engine.pieces import Pace, Steps
 from services.engine.resting import decode_resting, may_rest
 from services.engine.rows import AccountRow, BucketRow, restore_account, restore_bucket
 from services.engine.search import Search
@@ -20,6 +21,7 @@ from services.engine.state import Account
 from services.engine.statements import note_read
 
 ROWS_AT_ONCE: Final = 16_384
+ROW, ACCOUNT = 1, 7  # what one of them costs, in microseconds, about
 Packed = tuple[str, bytes]  # a name, and its rows as they rest
 
 
@@ -31,20 +33,18 @@ class Restoring:
         self._search = search
         self._census = census
 
-    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
-        """Take over a partition's stored rows, before any record of it is applied."""
-        for _ in self.steps(partition, rows):
-            pass
-
-    def steps(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> Iterator[None]:
-        """As `restore`, some thousand rows or accounts at a time; between two steps the accounts are those of whole steps."""
+    def steps(self, partition: int, rows: Iterable[tuple[str, bytes]], pace: Pace) -> Steps:
+        """Take over a partition's stored rows, before any record of it is applied. Between two steps the accounts are those of
+        whole steps."""
         sheaf, waiting = Sheaf(partition), iter(rows)
-        while some := list(islice(waiting, ROWS_AT_ONCE)):
+        while some := list(islice(waiting, pace.share(ROW, ROWS_AT_ONCE))):
             sheaf.add(some)
-            yield
-        while accounts := sheaf.take(AT_ONCE):
+            if pace.spent(len(some) * ROW):
+                yield
+        while accounts := sheaf.take(pace.share(ACCOUNT, AT_ONCE)):
             self._enter(partition, accounts)
-            yield
+            if pace.spent(len(accounts) * ACCOUNT):
+                yield
         for name, held in sheaf.orphans():
             self._census.entered(row.status for row in held.values())
             self._wake(partition, name, None, held)

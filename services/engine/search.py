@@ -1,6 +1,6 @@
 """Which buckets a price can have changed: the interface that the full scan and the certificate index share."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from services.engine.columns import Columns
@@ -12,7 +12,8 @@ from services.engine.worth import Incomplete
 
 
 class Search(Protocol):
-    """Told of every reviewed bucket; asked at every accepted price."""
+    """Told of every reviewed bucket; asked at every accepted price. What it has to do about accounts at rest it leaves for later
+    (`Context.later`)."""
 
     def place(self, account: Account, bucket: Bucket, valuation: Valuation | Incomplete, prices: Iterable[str]) -> None:
         """The bucket was just valued and depends on `prices`."""
@@ -41,8 +42,8 @@ class Search(Protocol):
     def awake(self, price_id: str) -> Iterable[BucketKey]:
         """Of these buckets those of accounts that are awake: what concerns only decisions concerns nobody else."""
 
-    def holders(self, price_id: str) -> list[str]:
-        """The accounts with a bucket that depends on `price_id`."""
+    def holders(self, price_id: str) -> Iterator[str]:
+        """The accounts with a bucket that depends on `price_id`, some perhaps twice. To be walked through while nothing else is done."""
 
     def holder_count(self, price_id: str) -> int:
         """About how many buckets depend on `price_id`."""
@@ -53,8 +54,8 @@ class Search(Protocol):
     def enter(self, numbers: Sequence[int], columns: Columns) -> None:
         """Accounts at rest, by their numbers, of which nothing is known yet: those that want to be reviewed wake."""
 
-    def redraw(self, numbers: Collection[int]) -> None:
-        """Accounts at rest, by their numbers, of which anything may have changed: those that it concerns wake."""
+    def redraw(self, numbers: Iterable[int]) -> None:
+        """Accounts at rest, by their numbers, of which anything may have changed: those that it concerns wake, later."""
 
 
 class FullScan:
@@ -106,8 +107,8 @@ class FullScan:
     def awake(self, price_id: str) -> Iterable[BucketKey]:
         return self._holders.get(price_id, ())
 
-    def holders(self, price_id: str) -> list[str]:
-        return list({account: None for account, _ in self._holders.get(price_id, ())})
+    def holders(self, price_id: str) -> Iterator[str]:
+        return (account for account, _ in self._holders.get(price_id, ()))
 
     def holder_count(self, price_id: str) -> int:
         return len(self._holders.get(price_id, ()))
@@ -118,5 +119,5 @@ class FullScan:
     def enter(self, numbers: Sequence[int], columns: Columns) -> None:  # noqa: ARG002 - the index draws from them
         self._context.accounts.wake(numbers)
 
-    def redraw(self, numbers: Collection[int]) -> None:
+    def redraw(self, numbers: Iterable[int]) -> None:
         self._context.accounts.wake(numbers)

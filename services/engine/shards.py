@@ -5,9 +5,10 @@ from typing import Final
 
 from services.engine.census import Census
 from services.engine.context import Context
+from services.engine.pieces import DROP, Pace, Steps, one_by_one
 from services.engine.rows import bucket_field, encode_account, encode_bucket
 from services.engine.search import Search
-from services.engine.state import BucketKey
+from services.engine.state import Account, BucketKey
 from services.engine.statements import forget_read
 
 COMPARED: Final = 64  # accounts in one part of a comparison
@@ -22,22 +23,25 @@ class Shards:
         self._census = census
         self._under = under
 
-    def drop(self, partition: int) -> None:
+    def drop(self, partition: int, pace: Pace) -> Steps:
         """The partition was revoked: forget its accounts."""
         context = self._context
-        for account in context.accounts.of(partition):
-            for bucket in account.buckets.values():
-                key = (account.account, bucket.name)
-                self._search.remove(key)
-                self._census.left(key, bucket)
-                self._under.pop(key, None)
-                context.touched.pop(key, None)
-            context.totals.leave(account)
-            context.accounts.forget(account.account)
+        yield from one_by_one(context.accounts.of(partition), self._forget, DROP, pace)
         forget_read(context, partition)
         context.dirty.pop(partition, None)
         context.epochs.pop(partition, None)
         context.gates.pop(partition, None)
+
+    def _forget(self, account: Account) -> None:
+        context = self._context
+        for bucket in account.buckets.values():
+            key = (account.account, bucket.name)
+            self._search.remove(key)
+            self._census.left(key, bucket)
+            self._under.pop(key, None)
+            context.touched.pop(key, None)
+        context.totals.leave(account)
+        context.accounts.forget(account.account)
 
     def take_dirty(self, partition: int) -> dict[str, bytes | None]:
         """Rows that changed since the last call: field -> row, None where the row is to be deleted."""

@@ -17,11 +17,12 @@ HANDFUL: Final = 64  # so few new entries go to the heap one by one
 HEAP: Final = 1_024  # entries that wait to become a run
 STALE: Final = 0.4  # of a run: it is swept
 LIKE: Final = 4  # a run is merged with the one before it unless that is so many times as long
+LONGEST: Final = 65_536  # entries of a merged run: merging or sweeping one takes a moment
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int32]
 Versions = NDArray[np.uint32]
-NOTHING: Final[Numbers] = np.empty(0, dtype=np.int32)
+Noted = tuple[Numbers, Versions]  # of entries: what they belong to, and the version under which each was drawn
 
 
 class Run:
@@ -39,7 +40,7 @@ class Run:
     def __len__(self) -> int:
         return len(self.edges) - self.at
 
-    def pass_to(self, price: float) -> tuple[Numbers, Versions]:
+    def pass_to(self, price: float) -> Noted:
         """Meet every entry whose edge is at or below the price."""
         first, end = self.at, int(np.searchsorted(self.edges, np.float32(price), side="right"))
         end = max(end, first)
@@ -60,7 +61,8 @@ class Side:
         self._current = versions
         self._heap: list[tuple[float, int, int]] = []
         self._runs: list[Run] = []
-        self._unswept = 0  # entries that came since all runs were looked through
+        self._unswept = 0.0  # entries that came, less the share of those that were looked through since
+        self._turn = 0  # which run is swept next
         self.next = float("inf")  # no entry is met below it
 
     def add(self, edge: float, number: int) -> None:
@@ -86,44 +88,49 @@ class Side:
         rounded = edges.astype(np.float32)
         inward = np.where(rounded.astype(np.float64) > edges, np.nextafter(rounded, np.float32(-np.inf)), rounded)
         self._runs.append(_sorted(inward, numbers, versions))
-        while len(self._runs) > 1 and len(self._runs[-2]) <= LIKE * len(self._runs[-1]):
+        while len(self._runs) > 1 and self._are_alike(*self._runs[-2:]):
             last, before = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(before, last))
         self._unswept += len(edges)
-        if self._unswept > STALE * sum(map(len, self._runs)):
-            self._runs = [run for run in map(self._swept, self._runs) if len(run)]
-            self._unswept = 0
+        self._sweep()
         self.next = min(self._ends())
 
-    def reached(self, price: float) -> Numbers:
-        """What the number has met, without what was redrawn since; each is told once."""
+    @staticmethod
+    def _are_alike(before: Run, last: Run) -> bool:
+        return len(before) <= LIKE * len(last) and len(before) + len(last) <= LONGEST
+
+    def _sweep(self) -> None:
+        """The runs take turns: by the time that so many entries came as are `STALE` of them, each was looked through."""
+        while self._runs and self._unswept > STALE * len(self._runs[self._turn % len(self._runs)]):
+            turn = self._turn % len(self._runs)
+            self._unswept -= STALE * len(self._runs[turn]) + 1
+            swept = self._swept(self._runs[turn])
+            self._runs[turn : turn + 1] = [swept] if len(swept) else []
+            self._turn = turn + bool(len(swept))
+
+    def reached(self, price: float) -> list[Noted]:
+        """What the number has met, also what was redrawn since: none of it is looked at here, as it may be very much."""
         if price < self.next:
-            return NOTHING
-        found: list[Numbers] = []
+            return []
+        found: list[Noted] = []
+        met = []
         while self._heap and self._heap[0][0] <= price:
-            _, number, version = heapq.heappop(self._heap)
-            if self._current[number] == version:
-                found.append(np.array([number], dtype=np.int32))
-        for run in self._runs:
-            if run.next <= price:
-                numbers, versions = run.pass_to(price)
-                found.append(numbers[self._holds(numbers, versions)])
+            met.append(heapq.heappop(self._heap))
+        if met:
+            found.append(_noted(met))
+        found += [run.pass_to(price) for run in self._runs if run.next <= price]
         self._runs = [run for run in self._runs if len(run)]
         self.next = min(self._ends())
-        return np.unique(np.concatenate(found)) if found else NOTHING
+        return found
 
     def __len__(self) -> int:
         """Entries ahead."""
         held = sum(self._current[number] == version for _, number, version in self._heap)
         return held + sum(int(np.count_nonzero(self._holds(*run.left()[1:]))) for run in self._runs)
 
-    def numbers(self) -> Numbers:
-        """All that have an entry ahead."""
-        found = [np.array([n for _, n, version in self._heap if self._current[n] == version], dtype=np.int32)]
-        for run in self._runs:
-            _, numbers, versions = run.left()
-            found.append(numbers[self._holds(numbers, versions)])
-        return np.unique(np.concatenate(found))
+    def ahead(self) -> list[Noted]:
+        """All entries ahead, also of what was redrawn since."""
+        return [_noted(self._heap), *(run.left()[1:] for run in self._runs)]
 
     def _ends(self) -> Iterable[float]:
         yield self._heap[0][0] if self._heap else float("inf")
@@ -131,8 +138,7 @@ class Side:
             yield run.next
 
     def _holds(self, numbers: Numbers, versions: Versions) -> NDArray[np.bool_]:
-        held: NDArray[np.bool_] = np.frombuffer(self._current, dtype=np.uint32)[numbers] == versions
-        return held
+        return _holds(self._current, numbers, versions)
 
     def _merged(self, first: Run, second: Run) -> Run:
         edges, numbers, versions = (np.concatenate(pair) for pair in zip(first.left(), second.left(), strict=True))
@@ -152,6 +158,16 @@ def _sorted(edges: Floats, numbers: Numbers, versions: Versions) -> Run:
     return Run(edges[order], numbers[order], versions[order])
 
 
+def _noted(entries: Sequence[tuple[float, int, int]]) -> Noted:
+    _, numbers, versions = zip(*entries, strict=True) if entries else ((), (), ())
+    return np.array(numbers, dtype=np.int32), np.array(versions, dtype=np.uint32)
+
+
+def _holds(current: "array[int]", numbers: Numbers, versions: Versions) -> NDArray[np.bool_]:
+    held: NDArray[np.bool_] = np.frombuffer(current, dtype=np.uint32)[numbers] == versions
+    return held
+
+
 class Triggers:
     """Both sides of every price."""
 
@@ -168,14 +184,18 @@ class Triggers:
         self._side(self._below, price_id).add_many(-lows, numbers)
         self._side(self._above, price_id).add_many(highs, numbers)
 
-    def reached(self, price_id: str, price: float) -> Numbers:
-        """Everything whose edge the price has met, on either side."""
+    def reached(self, price_id: str, price: float) -> list[Noted]:
+        """Everything whose edge the price has met, on either side; `current` says what of it counts."""
         below, above = self._below.get(price_id), self._above.get(price_id)
         if below is None or above is None:
-            return NOTHING
-        if -price < below.next and price < above.next:
-            return NOTHING
-        return np.union1d(below.reached(-price), above.reached(price))
+            return []
+        return below.reached(-price) + above.reached(price)
+
+    def current(self, noted: Noted) -> list[int]:
+        """Of these entries those that were not redrawn since: what they belong to, each told once."""
+        numbers, versions = noted
+        held: list[int] = np.unique(numbers[_holds(self._versions, numbers, versions)]).tolist()
+        return held
 
     def between(self, price_id: str) -> tuple[float, float]:
         """Strictly between which prices `reached` finds nothing."""
@@ -187,10 +207,10 @@ class Triggers:
         below = self._below.get(price_id)
         return 0 if below is None else len(below)
 
-    def holders(self, price_id: str) -> Sequence[int]:
-        """Everything that depends on the price."""
+    def holders(self, price_id: str) -> list[Noted]:
+        """Everything that depends on the price, as `reached`."""
         below = self._below.get(price_id)
-        return [] if below is None else below.numbers().tolist()
+        return [] if below is None else below.ahead()
 
     def _side(self, sides: dict[str, Side], price_id: str) -> Side:
         found = sides.get(price_id)
