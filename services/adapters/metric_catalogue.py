@@ -41,6 +41,7 @@ WORKER_EVENTS: Final = (
     "snapshot_written",
     "snapshot_failed",
     "taken_over",
+    "event_forced",
 )
 PASS_TIMES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

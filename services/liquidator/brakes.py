@@ -9,14 +9,13 @@ from services.adapters.ports import Clock, Meter
 from services.contracts.codec import decode
 from services.contracts.messages import Control, Order
 from services.contracts.records import Record
-from services.engine.effects import Effect
 from services.liquidator.dispatch import Alarms
-from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
 from services.liquidator.guard import Evidence, Guard
 from services.liquidator.second_opinion import SecondOpinion
 from services.liquidator.shard import Reason, Shard
-from services.liquidator.throttle import Caps, Place, Throttle
+from services.liquidator.throttle import Caps, Throttle
+from services.liquidator.turns import Turns
 
 CONTROLS: Final = "controls"
 NOT_OURS: Final = frozenset({Reason.FENCED, Reason.REVOKED, Reason.REFUSED, Reason.STANDBY})
@@ -28,8 +27,8 @@ class Brakes:
     """Between the decisions and the outbox."""
 
     def __init__(
-        self, caps: Caps, guard: Guard, opinion: SecondOpinion, alarm_after_ms: int, *, engine: EnginePort, gates: Gates,
-        carry_out: Callable[[list[Effect]], None], claim: Callable[[Shard], None], alarms: Alarms, meter: Meter, clock: Clock,
+        self, caps: Caps, guard: Guard, opinion: SecondOpinion, alarm_after_ms: int, *, engine: Turns, gates: Gates,
+        claim: Callable[[Shard], None], alarms: Alarms, meter: Meter, clock: Clock,
     ) -> None:  # fmt: skip
         self.throttle = Throttle(caps, clock)
         self.halted: dict[int, Evidence] = {}  # by partition; it outlives the shard's stay at this worker
@@ -38,7 +37,6 @@ class Brakes:
         self._alarm_after_s = alarm_after_ms / 1000
         self._engine = engine
         self._gates = gates
-        self._carry_out = carry_out
         self._claim = claim
         self._alarms = alarms
         self._meter = meter
@@ -111,7 +109,10 @@ class Brakes:
         """Let out what there is room for, and say so when it waits for too long."""
         if self.throttle.is_off or shard.reasons:
             return
-        self.throttle.release(shard.partition, self._decide_again)
+        self._look(shard)
+        self.throttle.release(shard.partition, self._engine.decide_again)
+
+    def _look(self, shard: Shard) -> None:
         now = self._clock.monotonic()
         if now - self._looked.get(shard.partition, -LOOK_EVERY_S) < LOOK_EVERY_S:
             return
@@ -130,9 +131,6 @@ class Brakes:
             if shard is not None and shard.partition not in self.halted:
                 detail = "liquidatable at the marks in use, and the index did not find it"
                 self.halt(shard, Evidence("certificate_violated", detail, account, bucket, ""))
-
-    def _decide_again(self, places: Sequence[Place]) -> None:
-        self._carry_out(self._engine.decide_again(places))
 
     def _clear(self, partition: int, evidence: Evidence, shard: Shard | None) -> None:
         del self.halted[partition]

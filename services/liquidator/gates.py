@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from services.adapters.ports import Meter
-from services.engine.effects import Effect
-from services.liquidator.engine_port import EnginePort
 from services.liquidator.shard import Reason, Shard
+from services.liquidator.turns import Turns
 
 
 class Gates:
-    """Keeps the engine's gates and the metrics equal to the shards' reasons. What opening makes due is carried out at once."""
+    """Keeps the engine's gates and the metrics equal to the shards' reasons. A reason is there at once, and with it whatever asks for
+    reasons changes; the engine's gate follows in its turn."""
 
-    def __init__(self, engine: EnginePort, carry_out: Callable[[list[Effect]], None], meter: Meter) -> None:
+    def __init__(self, engine: Turns, meter: Meter) -> None:
         self._engine = engine
-        self._carry_out = carry_out
         self._meter = meter
 
     def shut(self, shard: Shard, *reasons: Reason) -> None:
-        """Add reasons; from now on nothing is decided on the shard."""
+        """Add reasons; nothing is decided on the shard by what is begun from now on."""
         new = set(reasons) - shard.reasons
         if not new:
             return
@@ -36,4 +33,4 @@ class Gates:
         shard.reasons -= gone
         self._meter.gate(shard.partition, frozenset(shard.reasons))
         if not shard.reasons:
-            self._carry_out(self._engine.open_gate(shard.partition))
+            self._engine.open_gate(shard.partition)

@@ -21,18 +21,20 @@ from services.contracts.journal import (
     Stored,
     Timer,
     Unconfirmed,
+    digest_text,
     encode_journal,
-    rows_digest,
+    row_hash,
 )
 from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.engine.basis import Basis
-from services.engine.effects import Effect
+from services.engine.pieces import Piece, Pieces
 from services.engine.settings import Settings
 from services.liquidator.engine_port import EnginePort
 
 MOST_INPUTS: Final = 500  # of one record: it stays far below the 64 KiB that a record may have
 LONGEST_WAIT_S: Final = 0.05
+ROWS_HASHED: Final = 1_000  # of a shard that is restored, in one piece
 
 
 class JournalledEngine:
@@ -55,49 +57,57 @@ class JournalledEngine:
         self._inputs: list[Input] = []
         self._since = clock.monotonic()
 
-    # -- inputs: written down, then handed on ---------------------------------------------------------------------------
+    # -- inputs: written down when they are begun ---------------------------------------------------------------------------
 
-    def apply(self, record: Record) -> list[Effect]:
-        return self.apply_batch([record])
+    def applying(self, records: Sequence[Record]) -> Pieces:
+        """Which of the records are read is known piece by piece."""
+        noted = 0
 
-    def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
-        for (topic, partition), first, last in _stretches(records):
-            self._note_read(topic, partition, first, last)
-        return self._caused(self._engine.apply_batch(records))
+        def note(piece: Piece) -> None:
+            nonlocal noted
+            for (topic, partition), first, last in _stretches(records[noted : piece.records]):
+                self._note_read(topic, partition, first, last)
+            noted = piece.records
 
-    def fold_prices(self, records: Sequence[Record]) -> list[Effect]:
+        return self._caused(self._engine.applying(records), note)
+
+    def folding_prices(self, records: Sequence[Record]) -> Pieces:
         self._note(Latest([(partition, first, last) for (_, partition), first, last in _stretches(records)]))
-        return self._caused(self._engine.fold_prices(records))
+        return self._caused(self._engine.folding_prices(records))
 
-    def timer(self, time_ms: int) -> list[Effect]:
+    def at_time(self, time_ms: int) -> Pieces:
         self._note(Timer(time_ms))
-        return self._caused(self._engine.timer(time_ms))
+        return self._caused(self._engine.at_time(time_ms))
 
-    def open_gate(self, partition: int) -> list[Effect]:
+    def opening_gate(self, partition: int) -> Pieces:
         self._note(Gate(partition, open=True))
-        return self._caused(self._engine.open_gate(partition))
+        return self._caused(self._engine.opening_gate(partition))
 
     def shut_gate(self, partition: int) -> None:
         self._note(Gate(partition, open=False))
         self._engine.shut_gate(partition)
 
-    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
-        held = list(rows)
-        self._note(Restored(partition, rows_digest(held)))
-        self._engine.restore(partition, held)
+    def restoring(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> Pieces:
+        held, total = list(rows), 0
+        for number, (field, row) in enumerate(held, 1):
+            total += row_hash(field, row)
+            if not number % ROWS_HASHED:
+                yield Piece([])
+        self._note(Restored(partition, digest_text(total)))
+        return (yield from self._engine.restoring(partition, held))
 
-    def drop(self, partition: int) -> None:
+    def dropping(self, partition: int) -> Pieces:
         self._note(Dropped(partition))
-        self._engine.drop(partition)
+        return self._engine.dropping(partition)
 
-    def forget_unconfirmed(self, partition: int) -> None:
+    def forgetting_unconfirmed(self, partition: int) -> Pieces:
         self._note(Unconfirmed(partition))
-        self._engine.forget_unconfirmed(partition)
+        return self._engine.forgetting_unconfirmed(partition)
 
-    def decide_again(self, places: Sequence[tuple[str, str, str]]) -> list[Effect]:
+    def deciding_again(self, places: Sequence[tuple[str, str, str]]) -> Pieces:
         self._note(Again(list(places)))
         self._flush(None)  # many places are long: they share no record
-        return self._engine.decide_again(places)
+        return self._engine.deciding_again(places)
 
     def basis(self, order: Order) -> Basis | None:
         return self._engine.basis(order)
@@ -139,10 +149,19 @@ class JournalledEngine:
         if len(self._inputs) >= MOST_INPUTS or self._clock.monotonic() - self._since >= LONGEST_WAIT_S:
             self._flush(None)
 
-    def _caused(self, effects: list[Effect]) -> list[Effect]:
-        if effects:
-            self._flush(None)
-        return effects
+    def _caused(self, pieces: Pieces, note: Callable[[Piece], None] = lambda _: None) -> Pieces:
+        """The pieces; what caused them is written before their effects are answered."""
+        while True:
+            try:
+                piece, is_last = next(pieces), False
+            except StopIteration as end:
+                piece, is_last = end.value, True
+            note(piece)
+            if piece.effects:
+                self._flush(None)
+            if is_last:
+                return piece
+            yield piece
 
     def _flush(self, shard: int | None) -> None:
         self._since = self._clock.monotonic()

@@ -14,13 +14,12 @@ from services.adapters.ports import AccountInput, Clock, Logger, Refused, Snapsh
 from services.contracts.journal import known_claim
 from services.contracts.messages import Claim
 from services.contracts.records import Record
-from services.engine.effects import Effect
 from services.liquidator.dispatch import Alarms, Dispatch
-from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
 from services.liquidator.recovery import Recovery, choose_start
-from services.liquidator.shard import Reason, Shard
+from services.liquidator.shard import ORDERS, Reason, Shard
 from services.liquidator.standby import Standby
+from services.liquidator.turns import Turns
 
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
@@ -48,7 +47,7 @@ class Ownership:
         self,
         settings: OwnershipSettings,
         *,
-        engine: EnginePort,
+        engine: Turns,
         recovery: Recovery,
         account_input: AccountInput,
         gates: Gates,
@@ -107,28 +106,34 @@ class Ownership:
             chosen, offsets = choose_start(
                 shard.partition, stored, snapshot, ranges, from_cut_topics=self._settings.from_cut_topics
             )
-            _stop_if_cancelled()
-            self._restore(shard, chosen, offsets)
-            if chosen is not stored:
-                self._alarms.sound("restored_from_snapshot", partition=shard.partition, rows=len(chosen.rows))
-                # The table gets all of it back before anything else, in place of what it holds now.
-                shard.durable = stored.offsets
-                shard.pending = Snapshot(dict(chosen.rows), dict(offsets), chosen.claim)
+            async with self._engine.turn():
+                _stop_if_cancelled()
+                if not shard.loaded:  # else a takeover before this one, cancelled, came to its end nevertheless
+                    await self._restore(shard, chosen, offsets, None if chosen is stored else stored)
         await self._input.seek(shard.partition, shard.next)
 
-    def _restore(self, shard: Shard, stored: Stored, offsets: dict[str, int]) -> None:
-        assert not shard.loaded, "two takeovers of one shard at once"
+    async def _restore(self, shard: Shard, chosen: Stored, offsets: dict[str, int], instead_of: Stored | None) -> None:
+        """Take over what was chosen, `instead_of` what the table holds if that is something else."""
+        # The claim that the stored orders were checked against lies before the stored offsets: fold it again, by its place.
+        claim = known_claim(shard.partition, chosen.claim) if chosen.claim >= 0 else None
         self._engine.shut_gate(shard.partition)
-        self._engine.restore(shard.partition, stored.rows)
-        if stored.claim >= 0:
-            # The claim that the stored orders were checked against lies before the stored offsets: fold it again, by its place.
-            self._engine.apply(known_claim(shard.partition, stored.claim))
-        shard.claim = stored.claim
-        shard.durable = stored.offsets
+        await self._engine.restore(
+            shard.partition, chosen.rows, claim, lambda: self._restored(shard, chosen, offsets, instead_of)
+        )
+
+    def _restored(self, shard: Shard, chosen: Stored, offsets: dict[str, int], instead_of: Stored | None) -> None:
+        assert not shard.loaded, "two takeovers of one shard at once"
+        shard.claim = chosen.claim
+        shard.durable = chosen.offsets
         shard.next = offsets
+        if instead_of is not None:
+            self._alarms.sound("restored_from_snapshot", partition=shard.partition, rows=len(chosen.rows))
+            # The table gets all of it back before anything else, in place of what it holds now.
+            shard.durable = instead_of.offsets
+            shard.pending = Snapshot(dict(chosen.rows), dict(offsets), chosen.claim)
         shard.loaded = True
         self._log.info(
-            "shard_restored", partition=shard.partition, rows=len(stored.rows), epoch=stored.epoch, offsets=offsets
+            "shard_restored", partition=shard.partition, rows=len(chosen.rows), epoch=chosen.epoch, offsets=offsets
         )
 
     def refuse(self, shard: Shard, why: str) -> None:
@@ -174,28 +179,30 @@ class Ownership:
             else:
                 return {topic: found.end for topic, found in ranges.items()}
 
-    def fold_claim(self, shard: Shard, record: Record, claim: Claim) -> list[Effect]:
-        """Read a claim. One that nobody here waits for stops the shard before the engine takes its epoch."""
+    async def fold_claim(self, shard: Shard, record: Record, claim: Claim) -> None:
+        """Inside a turn: read a claim. One that nobody here waits for stops the shard before the engine takes its epoch."""
         awaited = claim.nonce == shard.awaited
         unexpected = not awaited and shard.awaited is None
         if unexpected:
             self._gates.shut(shard, Reason.CLAIM)
-        effects = self._engine.apply(record)
+        await self._engine.apply_one(record, lambda: self._claim_read(shard, record, claim, unexpected=unexpected))
+
+    def _claim_read(self, shard: Shard, record: Record, claim: Claim, *, unexpected: bool) -> None:
         shard.claim = record.offset
+        shard.next[ORDERS] = record.offset + 1
         if self.standby is not None:
             self.standby.signs.claimed(shard.partition, claim)
         if claim.nonce not in shard.nonces:
             shard.is_anothers()
             self._decided_by_another(shard, record.offset)
-        if awaited:
+        if claim.nonce == shard.awaited:
             self._own_claim_read(shard, record.offset)
             if self.standby is not None:
-                effects = [*self.standby.release(shard), *effects]
+                self._dispatch.carry_out(self.standby.release(shard))
         elif unexpected and claim.nonce in shard.nonces:
             self.claim(shard)  # a ghost of ours, landed late: its epoch replaced the one that we send under
         elif unexpected:
             self._claimed_by_another(shard, record.offset, claim)
-        return effects
 
     def _claimed_by_another(self, shard: Shard, epoch: int, claim: Claim) -> None:
         stood_by = Reason.STANDBY in shard.reasons
@@ -270,9 +277,10 @@ class Ownership:
 
     async def _learn_tail(self, shard: Shard, gap: int) -> None:
         ends = await self._ends(shard)
-        if gap == shard.gaps:  # after another pause this answer is too old
-            shard.tail = ends
-            self.progressed(shard)
+        async with self._engine.turn():  # an event that was half done then decides nothing more that could be sent now
+            if gap == shard.gaps:  # after another pause this answer is too old
+                shard.tail = ends
+                self.progressed(shard)
 
     async def read_again(self, shard: Shard) -> None:
         """Records wait and none arrives: whatever lost them on the way, ask for them once more."""

@@ -31,12 +31,18 @@ class Reason(StrEnum):
     STANDBY = "standby"  # somebody else owns it; this worker folds it, to go on at once should the owner fall silent
 
 
+HOLD_ORDERS: Final = frozenset({
+    Reason.RECOVERING, Reason.FENCED, Reason.LOOP_GAP, Reason.REVOKED, Reason.REFUSED, Reason.MALFUNCTION, Reason.STANDBY,
+})  # fmt: skip
+
+
 class Shard:
     """Positions, ownership and what is under way. `next` are the offsets to fold next, `durable` those that the table holds."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.loaded = False
+        self.given_up = False  # forgotten: what still holds this must not store it
         self.next: dict[str, int] = {}
         self.targets: dict[str, int] | None = None  # offsets to reach before deciding; None: not known yet
         self.tail: dict[str, int] | None = None  # ends of the account topics after a loop gap
@@ -82,6 +88,7 @@ class Shard:
         """Whether the table may be written: we know our epoch, nobody is known to have taken over, and nothing is kept back."""
         return (
             self.loaded
+            and not self.given_up
             and self.fence is not None
             and not self.keeps_back
             and not self.reasons & {Reason.FENCED, Reason.LOOP_GAP, Reason.REFUSED, Reason.STANDBY}
@@ -134,3 +141,12 @@ class Shard:
         while not self.is_settled(number):
             self.progress.clear()
             await self.progress.wait()
+
+
+def why_not_ready(shard: Shard) -> set[Reason]:
+    """Of a shard that stands by: what keeps it from being at the ends of its topics. Of one of ours: what keeps its gate shut."""
+    if Reason.STANDBY not in shard.reasons:
+        return shard.reasons
+    if not shard.loaded or Reason.LOOP_GAP in shard.reasons:
+        return {Reason.RECOVERING}
+    return shard.reasons - {Reason.STANDBY, Reason.RECOVERING, Reason.CLAIM, Reason.FENCED}

@@ -16,10 +16,10 @@ from typing import Final
 from services.adapters.ports import Clock, Corrupt, Logger, Meter, Table, Unreachable
 from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.effects import Effect
-from services.liquidator.engine_port import EnginePort
 from services.liquidator.gates import Gates
 from services.liquidator.shard import Reason, Shard
 from services.liquidator.signs import Signs
+from services.liquidator.turns import Turns
 
 KEPT_S: Final = 5.0  # beyond the silence: how long the owner's last records may have been on their way
 MOST_KEPT: Final = 50_000  # effects of one shard
@@ -39,7 +39,7 @@ class Standby:
     """The shards that a standby worker does not own."""
 
     def __init__(
-        self, rules: StandbyRules, *, engine: EnginePort, table: Table, gates: Gates, clock: Clock, meter: Meter,
+        self, rules: StandbyRules, *, engine: Turns, table: Table, gates: Gates, clock: Clock, meter: Meter,
         log: Logger, claim: Callable[[Shard], None], spawn: Callable[..., None],
     ) -> None:  # fmt: skip
         self._rules = rules

@@ -20,8 +20,8 @@ from services.adapters.ports import (
     Table,
     Unreachable,
 )
-from services.liquidator.engine_port import EnginePort
 from services.liquidator.shard import Shard
+from services.liquidator.turns import Turns
 
 BACKOFF_S: Final = 0.25
 COMMIT_EVERY_S: Final = 1.0
@@ -34,7 +34,7 @@ class Storage:
     def __init__(
         self,
         *,
-        engine: EnginePort,
+        engine: Turns,
         table: Table,
         load: Callable[[int], Awaitable[Stored]],
         account_input: AccountInput,
@@ -83,7 +83,7 @@ class Storage:
         async with shard.storing:
             if shard.may_store and shard.is_strange and not await self._compare(shard):
                 return
-            pending = self._take(shard) if shard.may_store else None
+            pending = await self._take(shard) if shard.may_store else None
             if pending is None:
                 if shard.may_store:
                     shard.stored_at = self._clock.monotonic()  # nothing waits: the lag counts from the oldest that does
@@ -92,11 +92,14 @@ class Storage:
             if shard.may_store and shard.pending is pending:
                 await self._store_pending(shard, pending)
 
-    def _take(self, shard: Shard) -> Snapshot | None:
+    async def _take(self, shard: Shard) -> Snapshot | None:
         """The snapshot to store: the one that could not be stored yet, or a new one if there is anything new."""
         if shard.pending is None and (shard.has_news or self._engine.dirty_count(shard.partition)):
-            shard.pending = Snapshot(self._engine.take_dirty(shard.partition), dict(shard.next), shard.claim)
-            shard.barrier = self._last_number()
+            async with self._engine.turn():  # rows and offsets of one moment, at which nothing is half done
+                if shard.may_store and not shard.is_strange:
+                    rows = self._engine.take_dirty(shard.partition)
+                    shard.pending = Snapshot(rows, dict(shard.next), shard.claim)
+                    shard.barrier = self._last_number()
         return shard.pending
 
     async def _compare(self, shard: Shard) -> bool:
@@ -121,9 +124,12 @@ class Storage:
             await asyncio.sleep(0)
             if not shard.may_store:
                 return False
-        rows |= self._engine.take_dirty(shard.partition)
-        shard.durable, shard.pending = stored.offsets, Snapshot(rows, dict(shard.next), shard.claim)
-        shard.barrier = self._last_number()
+        async with self._engine.turn():
+            if not shard.may_store:
+                return False
+            rows |= self._engine.take_dirty(shard.partition)
+            shard.durable, shard.pending = stored.offsets, Snapshot(rows, dict(shard.next), shard.claim)
+            shard.barrier = self._last_number()
         return True
 
     async def _store_pending(self, shard: Shard, pending: Snapshot) -> None:

@@ -87,6 +87,7 @@ class Lane:
 
     def __init__(self, caps: Caps, now: float) -> None:
         self.held: dict[str, Held] = {}  # by order id, in the order of being decided
+        self.since: dict[str, float] = {}  # of what was given out last to be decided again: when it was first held
         self._worst: list[tuple[Rank, str]] = []  # a heap; entries that `held` does not confirm are outdated
         self._orders = None if caps.orders_per_second is None else _of_orders(caps.orders_per_second, now)
         self._notional = None if caps.notional_per_minute is None else _of_notional(caps.notional_per_minute, now)
@@ -145,7 +146,6 @@ class Throttle:
         self._caps = caps
         self._clock = clock
         self._lanes: dict[int, Lane] = {}
-        self._since: dict[str, float] = {}  # of what is being decided again: when it was first held
 
     @property
     def is_off(self) -> bool:
@@ -162,22 +162,19 @@ class Throttle:
             lane.take(now, notional)
             return True
         earlier = lane.held.get(order.order_id)
-        since = earlier.since if earlier is not None else self._since.get(order.order_id, now)
+        since = earlier.since if earlier is not None else lane.since.get(order.order_id, now)
         place = (order.account, order.bucket, order.order_id)
         lane.hold(Held(rank, place, notional, since, order.valid_until_ms))
         return False
 
     def release(self, partition: int, decide_again: Callable[[Sequence[Place]], None]) -> None:
-        """Have decided again what is due; `decide_again` carries out what comes of it, which asks `passes` anew."""
+        """Have decided again what is due; what comes of it asks `passes` anew, perhaps a moment later."""
         lane = self._lanes.get(partition)
         taken = [] if lane is None else lane.due(self._clock.monotonic(), self._clock.now_ms())
-        if not taken:
+        if lane is None or not taken:
             return
-        self._since = {held.place[2]: held.since for held in taken}
-        try:
-            decide_again([held.place for held in taken])
-        finally:
-            self._since = {}
+        lane.since = {held.place[2]: held.since for held in taken}
+        decide_again([held.place for held in taken])
 
     def forget(self, partition: int) -> None:
         """The engine forgot the shard. What was sent still counts against the caps."""

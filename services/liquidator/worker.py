@@ -6,17 +6,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from services.adapters.ports import AccountInput, Batch, Clock, Logger, Meter, SnapshotLog, Table, Unreachable
 from services.adapters.tracing import NoTracing
-from services.contracts.codec import decode
 from services.contracts.journal import decode_journal
-from services.contracts.messages import Claim, Order
 from services.contracts.records import Record
-from services.engine.effects import Effect
+from services.engine.pieces import Piece
 from services.liquidator.brakes import Brakes
 from services.liquidator.dispatch import Alarms, Arrival, Dispatch, TopicNames
 from services.liquidator.engine_port import EnginePort
@@ -26,32 +25,22 @@ from services.liquidator.lag import LagOfTopic
 from services.liquidator.order_watch import OrderWatch
 from services.liquidator.outbox import Item, Kind, Outbox
 from services.liquidator.ownership import Ownership, OwnershipSettings
+from services.liquidator.reading import Reading
 from services.liquidator.recovery import Recovery
 from services.liquidator.second_opinion import SecondOpinion
-from services.liquidator.shard import ORDERS, Reason, Shard
+from services.liquidator.shard import HOLD_ORDERS, ORDERS, Reason, Shard, why_not_ready
 from services.liquidator.signs import Signs
 from services.liquidator.standby import Standby, StandbyRules
 from services.liquidator.steady import SteadyClock
 from services.liquidator.storage import Storage
-from services.liquidator.stride import Stride
 from services.liquidator.throttle import Caps
+from services.liquidator.turns import Turns
 
 PRICES: Final = "prices"
 TICK_S: Final = 0.05
 TIMER_MS: Final = 100
 WATCHED_S: Final = 0.02  # prices are not decided on by gates older than this
-CHUNK: Final = 500  # records folded before the loop may do something else
-HOLD_ORDERS: Final = frozenset(
-    {
-        Reason.RECOVERING,
-        Reason.FENCED,
-        Reason.LOOP_GAP,
-        Reason.REVOKED,
-        Reason.REFUSED,
-        Reason.MALFUNCTION,
-        Reason.STANDBY,
-    }
-)
+CHUNK: Final = 500  # records that are offered to the engine at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +85,6 @@ class Worker:
         snapshots: SnapshotLog | None = None,
     ) -> None:
         self._settings = settings
-        self._engine = engine
         self._table = table
         self._outbox = outbox
         self._snapshots = snapshots
@@ -114,8 +102,7 @@ class Worker:
         self.last_pass = clock.monotonic()
         self._tasks: dict[int, set[asyncio.Task[None]]] = {}
         self._last_beat, self._last_worked = clock.monotonic(), clock.worked()
-        self._stride = Stride(CHUNK)
-        self._last_timer_ms = 0
+        self._last_timer_ms, self._is_timer_asked, self._is_release_asked = 0, False, False
         self._lags_watched = 0.0
         self._stopping = False
         self._was_assigned = False
@@ -123,7 +110,9 @@ class Worker:
             names=settings.names, outbox=outbox, shards=self.shards, clock=clock, meter=meter, alarms=self.alarms,
             orders=self._orders,
         )  # fmt: skip
-        self._gates = Gates(engine, self._dispatch.carry_out, meter)
+        self._engine = Turns(engine, clock, meter, fail)
+        self._engine.carry_out = self._dispatch.carry_out
+        self._gates = Gates(self._engine, meter)
         outbox.may_send = self._may_send
         outbox.on_acked = self._acked
         outbox.on_lost = self._lost
@@ -149,8 +138,8 @@ class Worker:
         self.brakes = Brakes(
             self._settings.caps, Guard(self._settings.max_futile_attempts), SecondOpinion(self._settings.recompute_every),
             self._settings.max_held_ms,
-            engine=self._engine, gates=self._gates, carry_out=self._dispatch.carry_out, claim=self._ownership.claim,
-            alarms=self.alarms, meter=self._meter, clock=self._clock,
+            engine=self._engine, gates=self._gates, claim=self._ownership.claim, alarms=self.alarms, meter=self._meter,
+            clock=self._clock,
         )  # fmt: skip
         self._dispatch.may_go = self.brakes.may_go
         self._standby: Standby | None = None
@@ -260,6 +249,7 @@ class Worker:
 
     def _forget(self, shard: Shard) -> None:
         self._cancel(shard.partition)
+        shard.given_up = True
         self._engine.shut_gate(shard.partition)
         self._engine.drop(shard.partition)
         self.brakes.forget(shard.partition)
@@ -333,35 +323,32 @@ class Worker:
         records = [record for record in batch.records if record.offset >= shard.next[batch.topic]]
         if batch.traceparents:
             self._orders.heard(records, batch.traceparents)
-        for first in range(0, len(records), CHUNK):
-            chunk = records[first : first + CHUNK]
-            if self.shards.get(batch.partition) is not shard or shard.next[batch.topic] > chunk[0].offset:
-                return  # taken away, or started over, while others had their turn
-            self._fold_chunk(shard, batch.topic, chunk, Arrival(chunk, arrived, batch.traceparents))
-            if first + CHUNK < len(records):
-                await asyncio.sleep(0)
+        done = 0
+        while done < len(records):
+            async with self._engine.turn():
                 self._beat()
+                if self.shards.get(batch.partition) is not shard or shard.next[batch.topic] > records[done].offset:
+                    return  # taken away, or started over, while others had their turn
+                reading = Reading(shard, batch.topic, records[done : done + CHUNK], arrived, batch.traceparents)
+                done += await self._fold_some(reading)
         shard.next[batch.topic] = max(shard.next[batch.topic], batch.end)
         self._note_lag(shard, batch)
         self._ownership.progressed(shard)
 
-    def _fold_chunk(self, shard: Shard, topic: str, records: Sequence[Record], arrival: Arrival) -> None:
-        effects = self._fold_orders(shard, records) if topic == ORDERS else self._engine.apply_batch(records)
-        shard.next[topic] = records[-1].offset + 1
-        self._dispatch.carry_out(effects, arrival)
+    async def _fold_some(self, reading: Reading) -> int:
+        """Inside a turn: the next records, as many as are soon done; how many those were."""
+        claim = reading.until_claim() if reading.topic == ORDERS else None
+        if claim is None:
+            return await self._engine.apply(reading.records, partial(self._folded, reading))
+        await self._ownership.fold_claim(reading.shard, reading.records[0], claim)
+        return 1
 
-    def _fold_orders(self, shard: Shard, records: Sequence[Record]) -> list[Effect]:
-        """Read back orders and claims, one by one: a claim changes who decides."""
-        effects: list[Effect] = []
-        for record in records:
-            message = decode(ORDERS, record.value)
-            if isinstance(message, Claim):
-                effects += self._ownership.fold_claim(shard, record, message)
-                continue
-            effects += self._engine.apply(record)
-            if isinstance(message, Order) and shard.outstanding.pop(message.order_id, None) is not None:
-                shard.progress.set()
-        return effects
+    def _folded(self, reading: Reading, piece: Piece) -> None:
+        """A piece of what is folded: the shard is there now, whoever waited for it."""
+        for order_id in reading.begun(piece.records):
+            if reading.shard.outstanding.pop(order_id, None) is not None:
+                reading.shard.progress.set()
+        self._dispatch.carry_out(piece.effects, reading.arrival(piece.records))
 
     def _note_lag(self, shard: Shard, batch: Batch) -> None:
         if batch.records:
@@ -388,34 +375,41 @@ class Worker:
         arrived = self._clock.monotonic()
         prices = [record for record in records if record.topic == PRICES]
         self._count(records)
-        if len(prices) < len(records):
-            references = [record for record in records if record.topic != PRICES]
-            self.brakes.learn(references)
-            self._dispatch.carry_out(self._engine.apply_batch(references), Arrival(references, arrived))
-            self.brakes.read(references, self.shards)
-        if not prices:
-            return
+        for record in records:
+            if record.topic != PRICES:
+                await self._fold_reference(record, arrived)
+        while prices:
+            async with self._engine.turn():
+                self._beat()
+                del prices[: await self._fold_prices(prices, arrived)]
+
+    async def _fold_reference(self, record: Record, arrived: float) -> None:
+        """One at a time: what orders are held against is learnt of it just before the engine decides by it."""
+        async with self._engine.turn():
+            self.brakes.learn([record])
+            arrival = Arrival([record], arrived)
+            await self._engine.apply([record], lambda piece: self._dispatch.carry_out(piece.effects, arrival))
+            self.brakes.read([record], self.shards)
+
+    async def _fold_prices(self, prices: Sequence[Record], arrived: float) -> int:
+        """Inside a turn: the next of them, or all that are left where the next is old by now; how many those were."""
         if self._clock.monotonic() - self._lags_watched > WATCHED_S:
             self._watch_lags()
         self._clock.heard(prices[-1].timestamp_ms)
-        if (
-            not self.broadcast_ready.is_set()
-            or self._clock.now_ms() - prices[0].timestamp_ms > self._settings.conflate_after_ms
-        ):
-            self._timer(self._clock.now_ms())
-            self._dispatch.carry_out(self._engine.fold_prices(prices), Arrival(prices, arrived))
+        now_ms = self._clock.now_ms()
+        if not self.broadcast_ready.is_set() or now_ms - prices[0].timestamp_ms > self._settings.conflate_after_ms:
+            self._timer()
+            last = Arrival(prices, arrived)
+            await self._engine.fold_prices(prices, lambda piece: self._dispatch.carry_out(piece.effects, last))
             self._evaluated(prices)
-            return
-        done = 0
-        while done < len(prices):
-            chunk, began = prices[done : done + self._stride.size], self._clock.monotonic()
-            self._dispatch.carry_out(self._engine.apply_batch(chunk), Arrival(chunk, arrived))
-            self._evaluated(chunk)
-            self._stride.took(self._clock.monotonic() - began)
-            done += len(chunk)
-            if done < len(prices):
-                await asyncio.sleep(0)
-                self._beat()
+            return len(prices)
+        chosen = prices[:CHUNK]
+        count = await self._engine.apply(
+            chosen,
+            lambda piece: self._dispatch.carry_out(piece.effects, Arrival(chosen[: piece.records], arrived)),
+        )
+        self._evaluated(chosen[:count])
+        return count
 
     def _count(self, records: Sequence[Record]) -> None:
         counts: dict[str, int] = {}
@@ -483,23 +477,38 @@ class Worker:
         """What time alone makes due: timers of the engine, gates by lag, claims by age."""
         self._beat()
         self._watch_lags()  # before the timer decides: while the loop was busy, account records may have waited
-        now_ms = self._clock.now_ms()
-        if now_ms - self._last_timer_ms >= TIMER_MS:
-            self._timer(now_ms)
+        if self._clock.now_ms() - self._last_timer_ms >= TIMER_MS and not self._is_timer_asked:
+            self._timer()
         for shard in list(self.shards.values()):
             if shard.loaded:
                 self._watch_clock(shard)
                 self._watch_store(shard)
                 self._ownership.look_after(shard)
-                self.brakes.tick(shard)
             if self._standby is not None:
                 self._standby.look(shard)
+        if not self._is_release_asked:
+            self._is_release_asked = True
+            self._engine.soon(self._release)
 
-    def _timer(self, now_ms: int) -> None:
-        self._last_timer_ms = now_ms
-        self._dispatch.carry_out(self._engine.timer(now_ms))
-        self.brakes.audit(self.shards)
+    def _release(self) -> None:
+        """What the caps have room for now."""
+        self._is_release_asked = False
+        for shard in self.shards.values():
+            if shard.loaded:
+                self.brakes.tick(shard)
+
+    def _timer(self) -> None:
+        self._is_timer_asked = True
+        self._engine.timer(self._timer_ms, self._timer_passed)
+
+    def _timer_ms(self) -> int:
+        """The time of a timer is the one at which its turn comes."""
+        self._is_timer_asked, self._last_timer_ms = False, self._clock.now_ms()
+        return self._last_timer_ms
+
+    def _timer_passed(self) -> None:
         self.last_pass = self._clock.monotonic()
+        self._engine.soon(lambda: self.brakes.audit(self.shards))
 
     def _watch_clock(self, shard: Shard) -> None:
         """Shut the gate while nobody knows what the time is: prices could be older than they look."""
@@ -565,6 +574,7 @@ class Worker:
             self._gates.shut(shard, Reason.REVOKED)
         try:
             async with asyncio.timeout(self._settings.release_ms / 1000):
+                await self._engine.rest()
                 await self._outbox.idle()
                 await asyncio.gather(*(shard.settled(self._dispatch.last_number) for shard in self.shards.values()))
         except TimeoutError:
@@ -587,12 +597,3 @@ class Worker:
         if self._stopping:
             reasons.append("stopping")
         return reasons
-
-
-def why_not_ready(shard: Shard) -> set[Reason]:
-    """Of a shard that stands by: what keeps it from being at the ends of its topics. Of one of ours: what keeps its gate shut."""
-    if Reason.STANDBY not in shard.reasons:
-        return shard.reasons
-    if not shard.loaded or Reason.LOOP_GAP in shard.reasons:
-        return {Reason.RECOVERING}
-    return shard.reasons - {Reason.STANDBY, Reason.RECOVERING, Reason.CLAIM, Reason.FENCED}

@@ -15,6 +15,7 @@ from services.contracts.records import Record
 from services.contracts.topics import BROADCAST_TOPICS
 from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
+from services.engine.pieces import Piece, Pieces, whole
 from services.engine.settings import Settings
 from services.liquidator.journal import JournalledEngine
 from services.replay.journalled import JournalError, Recomputed
@@ -42,6 +43,17 @@ class Ticking:
         raise AssertionError("nothing here waits")
 
 
+def driven(pieces: Pieces) -> tuple[int, list[Effect]]:
+    """How many records were begun at last, and all effects."""
+    effects: list[Effect] = []
+    while True:
+        try:
+            effects += next(pieces).effects
+        except StopIteration as end:
+            last: Piece = end.value
+            return last.records, effects + last.effects
+
+
 class Workers:
     """One shard, held by a worker that now and then stores it, and dies: the next one goes on from what was stored."""
 
@@ -56,31 +68,37 @@ class Workers:
 
     def _begin(self, number: int) -> None:
         self._number = number
-        self._plain = Engine(Settings(account_partitions=1), gates_open=False)
+        self._plain = Engine(Settings(account_partitions=1), gates_open=False, piece=self._dice.choice((1, 130, 2_500)))
         session = f"w:{number}"
         self._engine = JournalledEngine(
             self._plain, session, Settings(account_partitions=1), Ticking(),
             lambda _, value: self.journal.append(self._record(JOURNAL, len(self.journal), value)),
         )  # fmt: skip
-        self.effects += self._engine.apply_batch([r for r in self.log if r.topic in BROADCAST_TOPICS])
-        self._engine.restore(0, self.rows.items())
+        self._read([r for r in self.log if r.topic in BROADCAST_TOPICS])
+        whole(self._engine.restoring(0, self.rows.items()))
         account_records = [r for r in self.log if r.topic not in BROADCAST_TOPICS]
-        self.effects += self._engine.apply_batch(
-            [r for r in account_records if r.offset >= self.stored_at.get(r.topic, 0)]
-        )
-        self.effects += self._engine.open_gate(0)
+        self._read([r for r in account_records if r.offset >= self.stored_at.get(r.topic, 0)])
+        self.effects += whole(self._engine.opening_gate(0))
+
+    def _read(self, records: list[Record]) -> None:
+        """In pieces as small as they come: what is written down of each is what was begun by then."""
+        done = 0
+        while done < len(records):
+            read, effects = driven(self._engine.applying(records[done:]))
+            self.effects += effects
+            done += read
 
     def _record(self, topic: str, offset: int, value: bytes) -> Record:
         return Record(topic=topic, partition=0, offset=offset, timestamp_ms=0, key=None, value=value)
 
     def apply(self, record: Record) -> list[Effect]:
         self.log.append(record)
-        effects = self._engine.apply(record)
-        self.effects += effects
-        return effects
+        before = len(self.effects)
+        self._read([record])
+        return self.effects[before:]
 
     def timer(self, time_ms: int) -> list[Effect]:
-        effects = self._engine.timer(time_ms)
+        effects = whole(self._engine.at_time(time_ms))
         self.effects += effects
         if self._dice.random() < 0.2:
             self.store()

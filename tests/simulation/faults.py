@@ -33,6 +33,7 @@ CRASH_POINTS: Final[dict[int, tuple[str, ...]]] = {
          "read_snapshots:before"),
     16: ("write_snapshot:before", "write_snapshot:between"),
     19: ("send_other:before", "send_other:after"),
+    21: ("piece",),
 }  # fmt: skip
 
 

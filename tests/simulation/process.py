@@ -22,9 +22,10 @@ from services.liquidator.ownership import OwnershipSettings
 from services.liquidator.shard import Shard
 from services.liquidator.signs import session_name
 from services.liquidator.standby import StandbyRules
+from services.liquidator.turns import FORCED
 from services.liquidator.worker import Worker, WorkerSettings
 from tests.simulation.kafka import HEARTBEAT_S, POLL_S, SimInput, SimProducer, SimSnapshots
-from tests.simulation.loop import Process, ProcessClock, true_ms
+from tests.simulation.loop import Process, ProcessClock, VirtualLoop, true_ms
 from tests.simulation.network import REQUEST_TIMEOUT_S, Link
 from tests.simulation.oracle import Violation
 from tests.simulation.redis import RedisClient
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LOOP_GAP_MS = 500
+PIECES = (
+    1,
+    61,
+    200,
+    2_500,
+)  # what a piece of an event may cost: one unit of work, one or a few reviews, or what is usual
+WAITS_S = (*(0.0,) * 30, 0.002, 0.02, 0.06)  # between two pieces
 STANDBY = "standby"  # the instance that stands by, in histories that have one
 SILENCE_S = 0.8
 ROWS_KEPT = 24  # so few that what a standby keeps is let go again and again
@@ -69,6 +77,8 @@ class Silent:
 
     def event(self, name: str) -> None:
         self._world.alarms[name] += 1
+        if name == FORCED:
+            self._world.violated(Violation(f"{self._name} asks the engine for what it could have waited for"))
 
     def gate(self, partition: int, reasons: frozenset[str]) -> None:
         self._world.trace(self._name, "gate", {"partition": partition, "shut": ",".join(sorted(reasons))})
@@ -76,6 +86,20 @@ class Silent:
     def __getattr__(self, name: str) -> Any:
         """Whatever else a meter is told is of no interest here."""
         return lambda *_: None
+
+
+class NodeClock(ProcessClock):
+    """The clock of a process which, where it only lets others run, is kept waiting by them; and where it may be killed or stopped."""
+
+    def __init__(self, node: Node, loop: VirtualLoop) -> None:
+        super().__init__(loop, node.process)
+        self._node = node
+
+    async def sleep(self, seconds: float) -> None:
+        if not seconds:
+            await self._node.point("piece")
+            seconds = self._node.world.draw.choice(WAITS_S)
+        await super().sleep(seconds)
 
 
 class Node:
@@ -91,8 +115,9 @@ class Node:
         self.redis = Link(loop, draw, world.weather, world.count)
         self.coordinator_up = True
         self.stopped_at = self.resumed_at = 0.0  # when it stood still last, for long enough to be taken for dead
-        clock, silent = ProcessClock(loop, self.process), Silent(world, self.name)
-        self.engine = Engine(SETTINGS_OF(world.broker.partitions), gates_open=False)
+        clock, silent = NodeClock(self, loop), Silent(world, self.name)
+        piece = draw.choice(PIECES)
+        self.engine = Engine(SETTINGS_OF(world.broker.partitions), gates_open=False, piece=piece)
         client: Any = RedisClient(world.server, self.redis, self.point)
         self.table = RedisTable(client, TableSettings("rf:", "simulated"))
         self.input = SimInput(world.broker, self.kafka, self.process, self.point)

@@ -30,6 +30,7 @@ from services.contracts.records import Record
 from services.contracts.refusals import Reason, Refusal
 from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.effects import Cause, DeadLetter, Effect, Emit
+from services.engine.pieces import Piece, Pieces
 from services.liquidator.dispatch import TopicNames
 from services.liquidator.outbox import Outbox
 from services.liquidator.ownership import OwnershipSettings
@@ -300,6 +301,7 @@ class FakeEngine:
         self.timers: list[int] = []
         self.missed: list[tuple[int, str, str]] = []  # what an audit finds
         self.changed: dict[str, dict[str, Any]] = {}  # account -> what is otherwise in its orders
+        self.stops = 0  # so often the next event stops before it is over
 
     def apply(self, record: Record) -> list[Effect]:
         self.calls.append(f"{record.topic}@{record.offset}")
@@ -342,16 +344,28 @@ class FakeEngine:
         )  # fmt: skip
         return Emit(cause=cause, topic="account-states", key=f"{account}|main", partition=partition, message=message)
 
-    def apply_batch(self, records: Sequence[Record]) -> list[Effect]:
-        return [effect for record in records for effect in self.apply(record)]
+    def applying(self, records: Sequence[Record]) -> Pieces:
+        effects: list[Effect] = []
+        for number, record in enumerate(records, 1):
+            effects += self.apply(record)
+            if self.stops:
+                return (yield from self._in_pieces(effects, number))
+        return Piece(effects, len(records))
 
-    def fold_prices(self, records: Sequence[Record]) -> list[Effect]:
+    def folding_prices(self, records: Sequence[Record]) -> Pieces:
         self.calls.append(f"fold_prices:{len(records)}")
-        return self.decide()
+        return (yield from self._in_pieces(self.decide(), len(records)))
 
-    def timer(self, time_ms: int) -> list[Effect]:
+    def at_time(self, time_ms: int) -> Pieces:
         self.timers.append(time_ms)
-        return self.decide()
+        return (yield from self._in_pieces(self.decide()))
+
+    def _in_pieces(self, effects: list[Effect], records: int = 0) -> Pieces:
+        """So many stops as were asked for, and what comes of it one by one, the last of it after the last stop."""
+        stops, self.stops = self.stops, 0
+        for number in range(stops):
+            yield Piece(effects[number : number + 1], records)
+        return Piece(effects[stops:], records)
 
     def decide(self) -> list[Effect]:
         found: list[Effect] = []
@@ -362,10 +376,10 @@ class FakeEngine:
                 found.append(Emit(cause=CAUSE, topic=ORDERS, key=account, partition=partition, message=order))
         return found
 
-    def open_gate(self, partition: int) -> list[Effect]:
+    def opening_gate(self, partition: int) -> Pieces:
         self.calls.append(f"open {partition}")
         self.gates[partition] = True
-        return self.decide()
+        return (yield from self._in_pieces(self.decide()))
 
     def shut_gate(self, partition: int) -> None:
         self.calls.append(f"shut {partition}")
@@ -389,14 +403,17 @@ class FakeEngine:
     def dirty_count(self, partition: int) -> int:
         return len(self.dirty.get(partition, ()))
 
-    def restore(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
+    def restoring(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> Pieces:
+        self.calls.append(f"restore {partition}")
+        yield from self._in_pieces([])
         for name, row in rows:
             fills, confirmed = row.decode().split(",")
             self.fills[name], self.owner[name] = int(fills), partition
             if confirmed == "True":
                 self.issued[name] = "confirmed"
+        return Piece([])
 
-    def drop(self, partition: int) -> None:
+    def dropping(self, partition: int) -> Pieces:
         self.calls.append(f"drop {partition}")
         for name in [name for name, owner in self.owner.items() if owner == partition]:
             del self.fills[name], self.owner[name]
@@ -404,13 +421,14 @@ class FakeEngine:
             self.issued.pop(name, None)
         self.dirty.pop(partition, None)
         self.epochs.pop(partition, None)
+        return (yield from self._in_pieces([]))
 
-    def decide_again(self, places: Sequence[tuple[str, str, str]]) -> list[Effect]:
+    def deciding_again(self, places: Sequence[tuple[str, str, str]]) -> Pieces:
         self.calls.append(f"again {' '.join(account for account, _, _ in places)}")
         for account, _, _ in places:
             if self.issued.get(account) == "unconfirmed":
                 del self.issued[account]
-        return self.decide()
+        return (yield from self._in_pieces(self.decide()))
 
     def basis(self, order: Order) -> None:
         """It keeps no ledger: no second opinion."""
@@ -422,12 +440,13 @@ class FakeEngine:
     def notional(self, order: Order) -> int:  # the port's
         return parse(order.quantity)
 
-    def forget_unconfirmed(self, partition: int) -> None:
+    def forgetting_unconfirmed(self, partition: int) -> Pieces:
         self.calls.append(f"forget {partition}")
         for name in [
             n for n, state in self.issued.items() if state == "unconfirmed" and self.under.get(n) == partition
         ]:
             del self.issued[name]
+        return (yield from self._in_pieces([]))
 
 
 def an_order(account: str, epoch: int) -> Order:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.contracts.codec import encode
 from services.contracts.journal import Again, decode_journal
 from services.engine.effects import Effect, Emit
+from services.engine.pieces import whole
 from services.engine.settings import Settings
 from services.liquidator.journal import JournalledEngine
 from tests.support.script import Script
@@ -20,7 +21,7 @@ def test_the_journal_says_what_was_decided_again() -> None:
     place = (script.orders[0].account, script.orders[0].bucket, script.orders[0].order_id)
     written: list[bytes] = []
     journalled = JournalledEngine(script.engine, "s-1", Settings(), FakeClock(), lambda _, value: written.append(value))
-    effects = journalled.decide_again([place])
+    effects = whole(journalled.deciding_again([place]))
     (again,) = [entry for value in written for entry in decode_journal(value).inputs]
     assert again == Again([place])
     assert isinstance(again, Again)
