@@ -105,3 +105,10 @@ def test_edges_at_or_below_zero_are_none_and_a_worthless_price_has_roots_above_o
 def test_what_lies_a_million_marks_away_is_no_root(root_at: str, expected: int | None) -> None:
     """Legs that hedge each other leave almost parallel lines; where they meet nobody trades. At the bound it still counts."""
     assert root(lambda p: (p - int(root_at)) / 10**12, "10") == expected
+
+
+def test_where_nothing_is_left_at_the_present_price_it_is_the_root_also_if_all_prices_are_alike() -> None:
+    """Hedged legs of an empty bucket: zero at any price, and no line through it has a root."""
+    assert root(lambda p: p - p, "9") == 9
+    assert root(lambda p: p - 9, "9") == 9
+    assert root(lambda p: p - p, "0") is None
