@@ -105,7 +105,7 @@ class Quiet:
     def fold(self, ticks: Ticks, at: int, before_ms: float) -> int:
         """Where the quiet ticks from `at` on end; none with a broker time of `before_ms` or later is taken."""
         context, settings = self._context, self._context.settings
-        if context.touched or context.unanswered or not settings.grade_prices:
+        if context.touched or context.later or context.unanswered or not settings.grade_prices:
             return at
         front = ticks.front(at)
         if not front:

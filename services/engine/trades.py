@@ -32,7 +32,7 @@ class Trades:
     def fold(self, records: Sequence[Record], at: int) -> int:
         """Where those from `at` on end; they may go on there."""
         context, end = self._context, at
-        if context.touched or context.unanswered or context.statements:
+        if context.touched or context.later or context.unanswered or context.statements:
             return at
         for record in islice(records, at, at + MOST):
             if record.topic != FILLS or not self._enter(record):
