@@ -26,7 +26,7 @@ def nearest_root(value: Value, breakpoints: Iterable[int], present: int, *, losi
     A jump across zero at a breakpoint counts as a root. The result is a price in units, not e18.
     """
     if present > 0 and not value(present)[0]:
-        return Fraction(present, ONE)  # also where it is zero all around, as of legs that cancel out, and no line has a root
+        return Fraction(present, ONE)  # also where it is zero all around, as of legs that cancel out
     edges = sorted({point for point in breakpoints if point > 0})
     last = WIDEST * max(present, edges[-1] if edges else present, ONE)
     search = _Search(value, [0, *edges, last], present)

@@ -29,6 +29,7 @@ from services.engine.effects import Effect, Emit
 from services.engine.engine import Engine
 from services.engine.rows import CODES, VERSION, AccountRow, BucketRow
 from services.engine.settings import Settings
+from services.liquidator.run import COLLECT
 from tests.bench.figures import resident_bytes, row
 
 SMALL, MIDDLE, LARGE = 10_000, 100_000, 1_000_000
@@ -178,6 +179,7 @@ class Measured(msgspec.Struct):
 
 
 def measure(buckets: int, instruments: int = USUAL[0], held: tuple[int, ...] = USUAL[1]) -> Measured:
+    gc.set_threshold(*COLLECT)  # as a worker does
     market = Market(buckets, instruments, held)
     market.tick(0)  # who is already at a threshold is dealt with before the clock runs
     total = market.resident()
