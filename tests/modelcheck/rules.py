@@ -35,7 +35,7 @@ KEPT_BY: Final[dict[str, tuple[str, ...]]] = {
     # Only what was read back is stored as issued.
     "readback": ("services.engine.rows:encode_bucket", "services.engine.orders:read_back"),
     # An issued order without an answer is sent again.
-    "resend": ("services.engine.engine:Engine._resend",),
+    "resend": ("services.engine.finishing:Finishing._resend",),
     # The flush: an older epoch is fenced; the stored offsets must be those that it builds on; rows and offsets in one step.
     "epoch": ("services.adapters.redis_function:SOURCE", "services.adapters.redis_table:RedisTable.flush"),
     "previous": ("services.adapters.redis_function:SOURCE", "services.adapters.redis_table:RedisTable.flush"),
