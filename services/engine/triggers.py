@@ -1,8 +1,8 @@
 """The edges of a million boxes, as columns: per price, what lies below and what lies above it, nearest first.
 
 An entry is an edge, the number of what it belongs to, and the version under which it was drawn. What was redrawn since has another
-version: its old entries are passed over when they are met, and swept out once they are too many. New entries go to a small heap; a
-full heap becomes a sorted run, and runs of like size are merged, so that a price has few of them.
+version: its old entries are passed over when they are met, and swept out once they are too many. New entries go to a small heap, or if
+some come together wait as they are; what is enough becomes a sorted run, and runs of like size are merged, so that a price has few.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-HANDFUL: Final = 64  # so few new entries go to the heap one by one
+HANDFUL: Final = 8  # so few new entries go to the heap one by one
 HEAP: Final = 1_024  # entries that wait to become a run
 STALE: Final = 0.4  # of a run: it is swept
 LIKE: Final = 4  # a run is merged with the one before it unless that is so many times as long
@@ -60,6 +60,8 @@ class Side:
     def __init__(self, versions: "array[int]") -> None:
         self._current = versions
         self._heap: list[tuple[float, int, int]] = []
+        self._loose: list[tuple[Floats, Numbers, Versions]] = []  # in no order
+        self._loose_count, self._loose_next = 0, float("inf")
         self._runs: list[Run] = []
         self._unswept = 0.0  # entries that came, less the share of those that were looked through since
         self._turn = 0  # which run is swept next
@@ -69,11 +71,9 @@ class Side:
         heapq.heappush(self._heap, (edge, number, self._current[number]))
         self.next = min(self.next, edge)
         if len(self._heap) >= HEAP:
-            fresh = [(edge, number) for edge, number, version in self._heap if self._current[number] == version]
-            self._heap.clear()
-            if fresh:
-                edges, numbers = zip(*fresh, strict=True)
-                self._add_run(np.array(edges), np.array(numbers, dtype=np.int32))
+            waiting, self._heap = self._heap, []
+            numbers, versions = _noted(waiting)
+            self._add_run(_inward(np.array([edge for edge, _, _ in waiting])), numbers, versions)
 
     def add_many(self, edges: NDArray[np.float64], numbers: Numbers) -> None:
         """Of many at once; all are drawn under the version that they have now."""
@@ -81,13 +81,22 @@ class Side:
             for edge, number in zip(edges.tolist(), numbers.tolist(), strict=True):
                 self.add(edge, number)
             return
-        self._add_run(edges, numbers)
+        inward, versions = _inward(edges), np.frombuffer(self._current, dtype=np.uint32)[numbers]
+        self._loose.append((inward, numbers, versions))
+        self._loose_count += len(edges)
+        self._loose_next = min(self._loose_next, float(inward.min()))
+        self.next = min(self.next, self._loose_next)
+        if self._loose_count >= HEAP:
+            self._gather()
 
-    def _add_run(self, edges: NDArray[np.float64], numbers: Numbers) -> None:
-        versions = np.frombuffer(self._current, dtype=np.uint32)[numbers]
-        rounded = edges.astype(np.float32)
-        inward = np.where(rounded.astype(np.float64) > edges, np.nextafter(rounded, np.float32(-np.inf)), rounded)
-        self._runs.append(_sorted(inward, numbers, versions))
+    def _gather(self) -> None:
+        edges, numbers, versions = (np.concatenate(each) for each in zip(*self._loose, strict=True))
+        self._loose, self._loose_count, self._loose_next = [], 0, float("inf")
+        self._add_run(edges, numbers, versions)
+
+    def _add_run(self, edges: Floats, numbers: Numbers, versions: Versions) -> None:
+        holds = self._holds(numbers, versions)
+        self._runs.append(_sorted(edges[holds], numbers[holds], versions[holds]))
         while len(self._runs) > 1 and self._are_alike(*self._runs[-2:]):
             last, before = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(before, last))
@@ -112,6 +121,8 @@ class Side:
         """What the number has met, also what was redrawn since: none of it is looked at here, as it may be very much."""
         if price < self.next:
             return []
+        if price >= self._loose_next:
+            self._gather()
         found: list[Noted] = []
         met = []
         while self._heap and self._heap[0][0] <= price:
@@ -125,15 +136,15 @@ class Side:
 
     def __len__(self) -> int:
         """Entries ahead."""
-        held = sum(self._current[number] == version for _, number, version in self._heap)
-        return held + sum(int(np.count_nonzero(self._holds(*run.left()[1:]))) for run in self._runs)
+        return sum(int(np.count_nonzero(self._holds(*noted))) for noted in self.ahead())
 
     def ahead(self) -> list[Noted]:
         """All entries ahead, also of what was redrawn since."""
-        return [_noted(self._heap), *(run.left()[1:] for run in self._runs)]
+        return [_noted(self._heap), *(each[1:] for each in self._loose), *(run.left()[1:] for run in self._runs)]
 
     def _ends(self) -> Iterable[float]:
         yield self._heap[0][0] if self._heap else float("inf")
+        yield self._loose_next
         for run in self._runs:
             yield run.next
 
@@ -151,6 +162,12 @@ class Side:
         if np.count_nonzero(holds) >= (1 - STALE) * len(run):
             return run
         return Run(edges[holds], numbers[holds], versions[holds])
+
+
+def _inward(edges: NDArray[np.float64]) -> Floats:
+    """As float32, and none above what it was."""
+    rounded = edges.astype(np.float32)
+    return np.where(rounded.astype(np.float64) > edges, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def _sorted(edges: Floats, numbers: Numbers, versions: Versions) -> Run:
