@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from services.engine.effects import Effect
 
-PIECE: Final = 2_500  # what one piece may cost
+PIECE: Final = 2_000  # what one piece may cost
 ENDLESS: Final = float("inf")
 RUN: Final = 64  # items that are sorted at a time
 

@@ -18,7 +18,7 @@ from services.liquidator.config import Config, Misconfigured
 
 # A look at all objects stops the loop for a third of a second where a storm has made millions; hardly any of them are cycles, and the
 # young ones are looked at as ever. By default it comes in the middle of the storm.
-COLLECT: Final = (5_000, 5, 1_000)
+COLLECT: Final = (2_000, 4, 5_000)
 
 
 def run(config: Config) -> Exit:
