@@ -50,6 +50,12 @@ class Piece(NamedTuple):
 Pieces = Generator[Piece, None, Piece]  # the last one is returned: an event that needs a single piece never stops
 
 
+def nothing() -> Pieces:
+    """An event of which nothing comes."""
+    yield from ()
+    return Piece([])
+
+
 class Pace:
     """Counts the work of a piece."""
 

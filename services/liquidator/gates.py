@@ -33,4 +33,4 @@ class Gates:
         shard.reasons -= gone
         self._meter.gate(shard.partition, frozenset(shard.reasons))
         if not shard.reasons:
-            self._engine.open_gate(shard.partition)
+            self._engine.open_gate(shard.partition, lambda: not (shard.reasons or shard.given_up))

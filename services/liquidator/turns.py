@@ -4,8 +4,9 @@ An event concerns one account as a rule, and then it is over in one piece, at on
 half done whenever others run. What keeps that safe:
 
 - *One at a time.* What changes the engine is begun here and nowhere else. What is asked for while an event stands half done is begun
-  after it, in the order in which it was asked for: a gate that is to be shut, a shard to be forgotten. So the engine sees the calls in
-  an order in which it could have seen them without pieces, and the journal, which writes them down as they are begun, tells that order.
+  after it, in the order in which it was asked for: a timer, a shard to be forgotten; a gate that is to be shut comes before them. So the
+  engine sees the calls in an order in which it could have seen them without pieces, and the journal, which writes them down as they are
+  begun, tells that order.
 - *An event is never left half done.* A task of its own goes on with it; whoever waits for it may be cancelled. What has to follow
   (`then`) is part of it. Should it fail in the middle, the worker ends, and nothing is asked of the engine any more.
 - *What an event wants done is done as it comes*, in order. Whether its orders may still leave is asked when they leave
@@ -27,7 +28,7 @@ from services.contracts.messages import Order
 from services.contracts.records import Record
 from services.engine.basis import Basis
 from services.engine.effects import Effect
-from services.engine.pieces import Piece, Pieces
+from services.engine.pieces import Piece, Pieces, nothing
 from services.liquidator.engine_port import EnginePort
 
 FORCED: Final = "event_forced"  # counted
@@ -114,12 +115,15 @@ class Turns:
     def timer(self, now_ms: Callable[[], int], then: Callable[[], None]) -> None:
         self.soon(self._usual(lambda: self._engine.at_time(now_ms()), then))
 
-    def open_gate(self, partition: int) -> None:
-        self.soon(self._usual(lambda: self._engine.opening_gate(partition)))
+    def open_gate(self, partition: int, may_open: Callable[[], bool]) -> None:
+        """Unless a reason against it is there again when its turn comes."""
+        self.soon(self._usual(lambda: self._engine.opening_gate(partition) if may_open() else nothing()))
 
     def shut_gate(self, partition: int) -> None:
-        """An event that is half done still decides, as one does that was over a moment before."""
-        self.soon(lambda: self._engine.shut_gate(partition))
+        """Before all that waits: a timer that was asked for earlier decides by the reasons of its turn. An event that is half done
+        still decides, as one does that was over a moment before."""
+        self._waiting.appendleft(lambda: self._engine.shut_gate(partition))
+        self._start()
 
     def drop(self, partition: int) -> None:
         self.soon(self._usual(lambda: self._engine.dropping(partition)))
@@ -168,6 +172,9 @@ class Turns:
     def soon(self, what: Event | Callable[[], None]) -> None:
         """Now, or after what is half done and what was asked for before."""
         self._waiting.append(what)
+        self._start()
+
+    def _start(self) -> None:
         self._free.clear()
         if self._is_running or self._driver is not None or self._is_broken:
             return  # whoever is at it comes to it

@@ -238,3 +238,29 @@ async def test_a_claim_of_ours_meanwhile_makes_the_rest_void_and_it_is_decided_a
     await world.run(1)
     assert sent(world) == ["a", "b", "c", "d"]
     assert sum(isinstance(each, Order) for each in world.broker.messages(ORDERS)) == 1 + 3 + 3
+
+
+async def test_a_shut_gate_holds_for_what_was_asked_for_before_and_is_begun_after() -> None:
+    """A timer waits behind a storm; before its turn comes the accounts' records are late."""
+    world = await World().live(0)
+    await half_done(world)
+    world.worker._timer()
+    world.engine.under["x"] = 0
+    world.worker._gates.shut(world.worker.shards[0], Reason.ACCOUNT_LAG)
+    await finish(world)
+    assert world.engine.timers
+    assert sent(world) == ["a", "b", "c", "d"]
+
+
+async def test_a_gate_that_is_to_be_opened_and_is_shut_again_before_that_stays_shut() -> None:
+    world = await World().live(0)
+    shard = world.worker.shards[0]
+    world.worker._gates.shut(shard, Reason.ACCOUNT_LAG)
+    world.engine.under["x"] = 0
+    world.engine.stops = 3
+    world.worker._timer()
+    world.worker._gates.lift(shard, Reason.ACCOUNT_LAG)
+    world.worker._gates.shut(shard, Reason.ACCOUNT_LAG)
+    await finish(world)
+    assert not world.engine.gates[0]
+    assert sent(world) == []
