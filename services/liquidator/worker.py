@@ -503,11 +503,11 @@ class Worker:
 
     def _timer_ms(self) -> int:
         """The time of a timer is the one at which its turn comes."""
-        self._is_timer_asked, self._last_timer_ms = False, self._clock.now_ms()
+        self._last_timer_ms = self._clock.now_ms()
         return self._last_timer_ms
 
     def _timer_passed(self) -> None:
-        self.last_pass = self._clock.monotonic()
+        self._is_timer_asked, self.last_pass = False, self._clock.monotonic()  # no sooner: others need a turn
         self._engine.soon(lambda: self.brakes.audit(self.shards))
 
     def _watch_clock(self, shard: Shard) -> None:

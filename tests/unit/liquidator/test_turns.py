@@ -9,6 +9,7 @@ import pytest
 
 from services.contracts.messages import Order
 from services.contracts.topics import ACCOUNT_TOPICS
+from services.engine.pieces import Pieces
 from services.liquidator.shard import ORDERS, Reason
 from services.liquidator.turns import FORCED
 from tests.unit.liquidator.fakes import World, a_claim, breathe
@@ -264,3 +265,23 @@ async def test_a_gate_that_is_to_be_opened_and_is_shut_again_before_that_stays_s
     await finish(world)
     assert not world.engine.gates[0]
     assert sent(world) == []
+
+
+async def test_timers_that_take_longer_than_they_are_apart_leave_turns_to_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await World().live(0)
+    at_time = world.engine.at_time
+
+    def slow(time_ms: int) -> Pieces:
+        world.engine.stops = 20
+        return at_time(time_ms)
+
+    monkeypatch.setattr(world.engine, "at_time", slow)
+    world.worker._timer()
+    world.fill("x")
+    folding = asyncio.ensure_future(world.input.pump(world.worker, ["fills"]))
+    for _ in range(100):
+        world.clock.jump(0.01)
+        await breathe(5)
+    assert folding.done()
