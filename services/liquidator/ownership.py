@@ -148,6 +148,9 @@ class Ownership:
         self._gates.shut(shard, Reason.CLAIM)
         if self.standby is not None and Reason.STANDBY in shard.reasons:
             self.standby.step_up(shard)
+        if Reason.RECOVERING in shard.reasons:
+            shard.targets = None
+            shard.asks += 1
         nonce = self._new_nonce()
         shard.awaited = nonce
         shard.nonces = [*shard.nonces[1 - NONCES_KEPT :], nonce]
@@ -159,7 +162,9 @@ class Ownership:
         """The broker has our claim: from here on the table may be written with it, and the ends of the topics can be asked."""
         if nonce in shard.nonces and offset > (shard.fence if shard.fence is not None else -1):
             shard.fence = offset
-        if shard.targets is None:
+        if shard.targets is None and shard.nonces[-1:] == [
+            nonce
+        ]:  # else another is on its way, perhaps of a shard begun anew
             self._spawn(shard.partition, self._learn_targets(shard, shard.asks))
 
     async def _learn_targets(self, shard: Shard, asks: int) -> None:

@@ -68,8 +68,6 @@ class Standby:
     def step_up(self, shard: Shard) -> None:
         """The shard is claimed: what was folded meanwhile has to be stored on top of what the table holds by then."""
         shard.is_anothers()
-        shard.targets = None
-        shard.asks += 1
         self._gates.shut(shard, Reason.RECOVERING)
         self._gates.lift(shard, Reason.STANDBY)
 

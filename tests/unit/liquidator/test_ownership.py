@@ -255,3 +255,63 @@ async def test_redis_being_away_delays_the_start_and_nothing_else() -> None:
     world.table.failing = None
     await world.run(5)
     assert world.engine.gates[0]
+
+
+async def test_ends_that_were_asked_for_before_the_claim_of_a_shard_begun_anew_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A claim of the shard as it was before is acknowledged while the shard is loaded once more."""
+    world = await World().live(0)
+    load, may_go = world.table.load, asyncio.Event()
+
+    async def slow(partition: int) -> Stored:
+        await may_go.wait()
+        return await load(partition)
+
+    monkeypatch.setattr(world.table, "load", slow)
+    world.broker.holding = True
+    world.worker._ownership.claim(world.worker.shards[0])
+    await breathe()
+    world.worker._reload(world.worker.shards[0])
+    world.broker.release()
+    await breathe()
+    world.fill("late")
+    may_go.set()
+    await breathe()
+    for _ in range(3):
+        await world.input.pump(world.worker, [ORDERS])
+        await breathe()
+    assert world.worker.shards[0].holds_claim
+    assert Reason.RECOVERING in world.worker.shards[0].reasons
+    await world.pump()
+    assert world.worker.shards[0].reasons == set()
+
+
+async def test_ends_that_were_asked_for_before_a_shard_was_given_again_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await World().live(0)
+    seek, may_go = world.input.seek, asyncio.Event()
+
+    async def slow(partition: int, offsets: Mapping[str, int]) -> None:
+        await may_go.wait()
+        await seek(partition, offsets)
+
+    monkeypatch.setattr(world.input, "seek", slow)
+    world.broker.holding = True
+    world.worker._ownership.claim(world.worker.shards[0])
+    await breathe()
+    await world.worker.revoked()
+    world.worker.assigned(frozenset({0}))
+    world.broker.release()
+    await breathe()
+    world.fill("late")
+    may_go.set()
+    await breathe()
+    for _ in range(3):
+        await world.input.pump(world.worker, [ORDERS])
+        await breathe()
+    assert world.worker.shards[0].holds_claim
+    assert Reason.RECOVERING in world.worker.shards[0].reasons
+    await world.pump()
+    assert world.worker.shards[0].reasons == set()
