@@ -43,13 +43,14 @@ class Reading:
         return None
 
     def begun(self, count: int) -> Iterator[str]:
-        """So many are read by now, the shard says so at once: ids of the orders among those that are new to it."""
+        """So many are read by now, the shard says so at once: ids of the valid orders among those that are new to it. One that a
+        claim made void is not its successor, which has the same id."""
         if count == self._begun:
             return
         first, self._begun = self._begun, count
         self.shard.next[self.topic] = self.records[count - 1].offset + 1
         for message in self._messages[first:count]:
-            if isinstance(message, Order):
+            if isinstance(message, Order) and message.epoch == self.shard.claim:
                 yield message.order_id
 
     def arrival(self, count: int) -> Arrival:

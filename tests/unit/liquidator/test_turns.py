@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from services.adapters.ports import Batch
 from services.contracts.messages import Order
 from services.contracts.topics import ACCOUNT_TOPICS
 from services.engine.pieces import Pieces
 from services.liquidator.shard import ORDERS, Reason
 from services.liquidator.turns import FORCED
-from tests.unit.liquidator.fakes import World, a_claim, breathe
+from tests.unit.liquidator.fakes import World, a_claim, breathe, renamed
 
 
 async def half_done(world: World, stops: int = 3, accounts: str = "abcd") -> asyncio.Task[None]:
@@ -285,3 +286,22 @@ async def test_timers_that_take_longer_than_they_are_apart_leave_turns_to_record
         world.clock.jump(0.01)
         await breathe(5)
     assert folding.done()
+
+
+async def test_a_void_order_that_is_read_does_not_stand_for_its_successor() -> None:
+    """Both have one id: what was decided again is on its way still, and the store waits for it."""
+    world = await World().live(0)
+    await half_done(world)
+    world.worker._ownership.claim(world.worker.shards[0])
+    await breathe()
+    await finish(world)
+    log, at = world.broker.log(ORDERS, 0), world.input.positions[ORDERS, 0]
+    first, claim, *void = (renamed(record, ORDERS) for record in log[at:])
+    world.broker.holding = True
+    await world.worker.fold(Batch(ORDERS, 0, at, claim.offset + 1, [first, claim]))
+    await breathe()
+    again = dict(world.worker.shards[0].outstanding)
+    assert len(again) == len(void) == 3
+    await world.worker.fold(Batch(ORDERS, 0, claim.offset + 1, len(log), void))
+    assert world.worker.shards[0].outstanding == again
+    world.broker.release()
