@@ -17,7 +17,7 @@ from services.engine import engine as engines
 from services.engine.bounds import Interval, Sheet
 from services.engine.bulk_boxes import BulkBoxes
 from services.engine.certificates import Certificates
-from services.engine.effects import Effect, Emit
+from services.engine.effects import Alarm, Effect, Emit
 from services.engine.engine import Engine
 from services.engine.ledger import enter, traded
 from services.engine.plain_boxes import Held, PlainBoxes
@@ -148,6 +148,7 @@ def test_bounds_that_fills_went_into_are_those_that_are_added_up_whole(seed: int
         stay = None if held is None else plain.draw(held)
         if stay is None:
             continue
+        largest = stay.peak
         for number in range(40):
             key = dice.choice(list(bucket.positions))
             fill = Fill(
@@ -157,11 +158,13 @@ def test_bounds_that_fills_went_into_are_those_that_are_added_up_whole(seed: int
             spec, before = context.market.specs[key[0]], bucket.positions[key].quantity
             if before + traded(fill, spec).quantity and plain.absorbs(stay, traded(fill, spec), before):
                 enter(bucket, traded(fill, spec), spec)
+                largest = max(largest, stay.sums[6])
         whole = plain.stay(account, bucket, stay.box)
         assert whole is not None
         assert stay.fills > 5
         assert stay.sums[:6] == pytest.approx(whole.sums[:6], abs=1e-12 * stay.peak)
         assert stay.peak >= whole.peak * (1 - 1e-12)
+        assert stay.peak == largest, "what was rounded while the bucket was larger stays in the sums"
         present = dict(marks)
         for _ in range(8):
             for name, (low, high) in stay.box.items():
@@ -316,3 +319,22 @@ def test_whatever_changes_the_bucket_is_found_after_its_box_was_drawn(topic: str
         effects.append(engine.apply(record_of(topic, 10, **change)) + engine.timer(10_000))
     assert effects[0] == effects[1]
     assert effects[0]
+
+
+@pytest.mark.parametrize("place", [0, 2, 4, 5])
+@pytest.mark.parametrize("through", [11, 12, 13])
+def test_a_statement_among_fills_in_a_row_is_compared_as_soon_as_all_that_it_covers_was_read(
+    place: int, through: int
+) -> None:
+    """Also where the record that it waits for is a fill that nothing follows from."""
+    more = {"account": "a", "instrument": "I", "side": "buy", "quantity": "0.01", "price": "1000"}
+    records = [record_of("fills", 9, fill_id="g", **more)]
+    rows = [record_of("fills", 10 + n, fill_id=f"f{n}", **more) for n in range(5)]
+    told_by_venue = {"balances": {"main": {"U": "1"}}, "positions": {}, "through": {"fills": through}}
+    rows.insert(place, record_of("account-statements", 3, account="a", **told_by_venue))
+    one, many = engine_with_a_bucket(), engine_with_a_bucket()
+    assert played(one, records) == played(many, records)
+    effects = played(one, rows)
+    assert many.apply_batch(rows) == effects
+    assert told(many) == told(one)
+    assert any(isinstance(each, Alarm) for each in effects) == (place - 1 + 10 <= through)
