@@ -79,8 +79,7 @@ class Ownership:
         backoff = FIRST_BACKOFF_S
         while True:
             try:
-                async with self._starting:
-                    await self._start(shard)
+                await self._start(shard)
                 _stop_if_cancelled()
             except Unreachable as error:
                 _stop_if_cancelled()
@@ -99,18 +98,23 @@ class Ownership:
 
     async def _start(self, shard: Shard) -> None:
         if not shard.loaded:
-            stored = await self._recovery.load(shard.partition, is_ours=Reason.STANDBY not in shard.reasons)
-            ranges = await self._input.ranges(shard.partition)
-            lost = stored.offsets is None or any(stored.offsets.get(t, 0) < log.begin for t, log in ranges.items())
-            snapshot = await self._recovery.snapshot(shard.partition) if lost else None
-            chosen, offsets = choose_start(
-                shard.partition, stored, snapshot, ranges, from_cut_topics=self._settings.from_cut_topics
-            )
-            async with self._engine.turn():
-                _stop_if_cancelled()
-                if not shard.loaded:  # else a takeover before this one, cancelled, came to its end nevertheless
-                    await self._restore(shard, chosen, offsets, None if chosen is stored else stored)
+            await self._input.ranges(shard.partition)  # a partition of which no broker answers holds no place of others
+            async with self._starting:
+                await self._load(shard)
         await self._input.seek(shard.partition, shard.next)
+
+    async def _load(self, shard: Shard) -> None:
+        stored = await self._recovery.load(shard.partition, is_ours=Reason.STANDBY not in shard.reasons)
+        ranges = await self._input.ranges(shard.partition)
+        lost = stored.offsets is None or any(stored.offsets.get(t, 0) < log.begin for t, log in ranges.items())
+        snapshot = await self._recovery.snapshot(shard.partition) if lost else None
+        chosen, offsets = choose_start(
+            shard.partition, stored, snapshot, ranges, from_cut_topics=self._settings.from_cut_topics
+        )
+        async with self._engine.turn():
+            _stop_if_cancelled()
+            if not shard.loaded:  # else a takeover before this one, cancelled, came to its end nevertheless
+                await self._restore(shard, chosen, offsets, None if chosen is stored else stored)
 
     async def _restore(self, shard: Shard, chosen: Stored, offsets: dict[str, int], instead_of: Stored | None) -> None:
         """Take over what was chosen, `instead_of` what the table holds if that is something else."""

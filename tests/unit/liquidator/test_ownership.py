@@ -315,3 +315,22 @@ async def test_ends_that_were_asked_for_before_a_shard_was_given_again_do_not_co
     assert Reason.RECOVERING in world.worker.shards[0].reasons
     await world.pump()
     assert world.worker.shards[0].reasons == set()
+
+
+async def test_shards_that_the_broker_does_not_answer_for_hold_no_place_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Partitions without a leader: each question takes as long as a request may."""
+    world = World()
+    ranges, gone = world.input.ranges, range(2 * STARTED_AT_ONCE)
+
+    async def leaderless(partition: int) -> Mapping[str, LogRange]:
+        if partition in gone:
+            await world.clock.sleep(15)
+            raise Unreachable("no leader")
+        return await ranges(partition)
+
+    monkeypatch.setattr(world.input, "ranges", leaderless)
+    await world.start(*range(2 * STARTED_AT_ONCE + 4))
+    await world.clock.advance(1)
+    assert [shard.partition for shard in world.worker.shards.values() if shard.loaded] == [4, 5, 6, 7]
