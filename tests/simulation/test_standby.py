@@ -19,7 +19,7 @@ from tests.simulation.world import World
 
 SEEDS = 40
 CHUNK = 20
-MOST_SEEDS = 100
+MOST_SEEDS = 160
 
 
 @pytest.mark.slow
