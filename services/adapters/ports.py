@@ -193,6 +193,13 @@ class Table(Protocol):
             Refused: nothing can be verified; with another key perhaps.
         """
 
+    async def fence(self, partition: int, epoch: int) -> FlushResult:
+        """As a flush of nothing: from here on no older epoch is let in. What is damaged or was never stored has nobody to fence.
+
+        Raises:
+            Unreachable: no answer.
+        """
+
     async def stored_offsets(self, partition: int) -> Mapping[str, int] | None:
         """Those that the stored rows are the fold of; None for a shard that was never stored.
 

@@ -155,16 +155,28 @@ class RedisTable:
 
     async def stored_offsets(self, partition: int) -> Mapping[str, int] | None:
         """See `Table.stored_offsets`."""
-        try:
-            meta = await self._command("HGETALL", self._meta_key(partition))
-        except RedisError as error:
-            raise Unreachable(f"the offsets of shard {partition} cannot be read from Redis: {error}") from error
+        meta = await self._read_meta(partition)
         if not meta:
             return None
         stored = self._stored(partition, meta, [])
         if stored is None:
             raise Corrupt(f"{self._meta_key(partition)} fails its checksum")
         return stored.offsets
+
+    async def fence(self, partition: int, epoch: int) -> FlushResult:
+        """See `Table.fence`."""
+        meta = await self._read_meta(partition)
+        stored = self._stored(partition, meta, []) if meta else None
+        if stored is None or stored.offsets is None:
+            return Flushed()
+        return await self.flush(partition, epoch, stored.offsets, Snapshot({}, stored.offsets, stored.claim))
+
+    async def _read_meta(self, partition: int) -> dict[bytes, bytes]:
+        try:
+            found: dict[bytes, bytes] = await self._command("HGETALL", self._meta_key(partition))
+        except RedisError as error:
+            raise Unreachable(f"the offsets of shard {partition} cannot be read from Redis: {error}") from error
+        return found
 
     async def put_aside(self, partition: int) -> None:
         """See `Table.put_aside`."""

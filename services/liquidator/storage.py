@@ -108,6 +108,14 @@ class Storage:
         It need not be what was folded since: statuses follow from the order in which prices and facts were read, and the owner read
         them in another.
         """
+        assert shard.fence is not None, "who may store knows its epoch"
+        result = await self._table.fence(
+            shard.partition, shard.fence
+        )  # else the other may store what no offset tells of
+        if isinstance(result, Fenced):
+            self._fenced(shard, result)
+        if not isinstance(result, Flushed):
+            return False
         try:
             stored = await self._load(shard.partition)
         except Refused as error:
@@ -143,15 +151,18 @@ class Storage:
                 shard.stored_at = self._clock.monotonic()
                 self._meter.flushed(shard.partition, len(pending.rows), shard.stored_at - started)
             case Fenced():
-                self._log.warning(
-                    "store_fenced", partition=shard.partition, stored_epoch=result.stored_epoch, epoch=shard.fence
-                )
-                self._on_fenced(shard, result.stored_epoch)
+                self._fenced(shard, result)
             case RolledBack() if shard.is_strange or dict(result.stored) == dict(pending.offsets):
                 shard.is_anothers()  # another stored once more, perhaps as much as we were about to: on top of that
             case RolledBack():
                 self._log.warning("store_rolled_back", partition=shard.partition, stored=dict(result.stored))
                 self._on_rolled_back(shard)
+
+    def _fenced(self, shard: Shard, result: Fenced) -> None:
+        self._log.warning(
+            "store_fenced", partition=shard.partition, stored_epoch=result.stored_epoch, epoch=shard.fence
+        )
+        self._on_fenced(shard, result.stored_epoch)
 
     async def _show_progress(self, shard: Shard) -> None:
         """Group offsets trail the durable ones, for lag dashboards only."""

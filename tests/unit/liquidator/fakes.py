@@ -256,6 +256,15 @@ class FakeTable:
     async def stored_offsets(self, partition: int) -> Mapping[str, int] | None:
         return (await self.load(partition)).offsets
 
+    async def fence(self, partition: int, epoch: int) -> FlushResult:
+        if self.failing == "away":
+            raise Unreachable("no Redis")
+        if epoch < self.epochs.get(partition, -1):
+            return Fenced(self.epochs[partition])
+        if partition in self.offsets:
+            self.epochs[partition] = epoch
+        return Flushed()
+
     async def put_aside(self, partition: int) -> None:
         for held in (self.epochs, self.claims, self.offsets, self.rows):
             held.pop(partition, None)

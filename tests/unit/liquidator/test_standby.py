@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from services.adapters.ports import Refused, Stored
+from services.adapters.ports import Fenced, Refused, Snapshot, Stored
 from services.contracts.journal import Gate, Input, JournalRecord, Timer, encode_journal
 from services.contracts.topics import ACCOUNT_TOPICS
 from services.liquidator.shard import Reason
@@ -200,6 +200,26 @@ async def test_whatever_the_table_holds_by_then_it_holds_the_memory_afterwards()
     assert pair.table.rows[0] == {"a": b"1,False", "b": b"1,False", "c": b"1,False"}
     assert pair.table.offsets[0]["fills"] == 3
     assert "shard_reloaded" not in pair.standby.meter.events
+
+
+async def test_an_owner_that_still_stores_is_shut_out_before_the_table_is_read() -> None:
+    """A row that changed by a price alone has no offset that would tell of it."""
+    pair = await Pair().start()
+    pair.owner.fill("a")
+    await pair.run(0.3)
+    await pair.kill()
+    load, late = pair.table.load, []
+
+    async def load_and_be_overtaken(partition: int) -> Stored:
+        stored = await load(partition)
+        at = pair.table.offsets[0]
+        late.append(await pair.table.flush(0, 0, at, Snapshot({"a": b"1,True"}, at, 0)))
+        return stored
+
+    with patch.object(pair.table, "load", load_and_be_overtaken):
+        await pair.run(2)
+    assert late == [Fenced(pair.table.epochs[0])]
+    assert pair.table.rows[0] == {"a": b"1,False"}
 
 
 async def test_a_table_that_must_not_be_put_aside_is_a_persons_to_mend() -> None:
