@@ -61,13 +61,21 @@ def decided() -> list[Effect]:
     return effects
 
 
+def owned() -> dict[int, Shard]:
+    """Shards as a worker has them that decides on them."""
+    shards = {partition: Shard(partition) for partition in range(PARTITIONS)}
+    for shard in shards.values():
+        shard.loaded = True
+    return shards
+
+
 class Way:
     """The worker's way out, from effects to acknowledgements."""
 
     def __init__(self, bootstrap: str) -> None:
         clock, log, meter = SystemClock(), structlog.get_logger(), Metrics()
         connection = KafkaConnection(bootstrap=bootstrap)
-        self._shards = {partition: Shard(partition) for partition in range(PARTITIONS)}
+        self._shards = owned()
         self._outbox = Outbox(lambda: KafkaProducer(connection), clock, log)
         self._outbox.on_acked = self._acked
         self._clock, self._watch = clock, OrderWatch(clock, NoTracing())
@@ -127,7 +135,7 @@ def as_bytes(effects: list[Effect]) -> list[list[tuple[bytes | None, bytes, Any]
 
     Dispatch(
         names=TopicNames(), outbox=Collecting(lambda: KafkaProducer(KafkaConnection(bootstrap="")), clock, log),
-        shards={p: Shard(p) for p in range(PARTITIONS)}, clock=clock, meter=meter, alarms=Alarms(clock, log, meter),
+        shards=owned(), clock=clock, meter=meter, alarms=Alarms(clock, log, meter),
         orders=OrderWatch(clock, NoTracing()),
     ).carry_out(effects)  # fmt: skip
     found: list[list[tuple[bytes | None, bytes, Any]]] = [[] for _ in range(PARTITIONS)]
