@@ -262,9 +262,10 @@ async def latency(bootstrap: str, redis_url: str, folder: Path) -> list[dict[str
             assert echoing.stdout is not None
             await asyncio.wait_for(echoing.stdout.readline(), WAIT_S)
             await asyncio.sleep(1.0)  # accounts settle
+            before = await decided(worker)
             orders, echoes = await ping_pong(venue, waiting, source)
-            sums = [await worker.metric(f"ringfence_decision_seconds_{part}") for part in ("sum", "count")]
-            return latency_rows(orders, echoes, sums[0] / sums[1])
+            after = await decided(worker)
+            return latency_rows(orders, echoes, (after[0] - before[0]) / (after[1] - before[1]))
         finally:
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -273,6 +274,13 @@ async def latency(bootstrap: str, redis_url: str, folder: Path) -> list[dict[str
             echoing.kill()
             await echoing.wait()
             await consumer.stop()
+
+
+async def decided(worker: WorkerProcess) -> tuple[float, float]:
+    """Seconds from the arrival of a record to what came of it, and of how many that is the sum."""
+    return await worker.metric("ringfence_decision_seconds_sum"), await worker.metric(
+        "ringfence_decision_seconds_count"
+    )
 
 
 async def answer(venue: Venue, order: Order) -> None:
