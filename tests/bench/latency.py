@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.bench.parts import (
     instruments,
     make_topics,
     marks,
+    on_own_servers,
     place_of,
     price,
     written,
@@ -38,8 +38,7 @@ from tests.bench.parts import (
 from tests.bench.transport import ORDERS, Waiting, decided
 from tests.integration.venue import until
 from tests.integration.worker_process import ROOT, WorkerProcess
-from tests.support.kafka import KafkaServer, create_topics
-from tests.support.redis import RedisServer
+from tests.support.kafka import create_topics
 
 PREFIX = "bench-"
 SOURCE, TARGET = f"{PREFIX}ping", f"{PREFIX}pong"
@@ -182,17 +181,5 @@ def show(found: list[tuple[float, float]], buckets: int, more: str) -> None:
         )  # fmt: skip
 
 
-def main(buckets: int) -> None:
-    kafka, redis = KafkaServer(), RedisServer(appendfsync="everysec")
-    try:
-        kafka.start()
-        redis.start()
-        with tempfile.TemporaryDirectory(prefix="ringfence-bench-") as folder:
-            asyncio.run(measured(kafka.bootstrap, redis.url, Path(folder), buckets))
-    finally:
-        kafka.close()
-        redis.close()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else USUAL)
+    on_own_servers(measured, int(sys.argv[1]) if len(sys.argv) > 1 else USUAL)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -15,7 +17,8 @@ from redis.asyncio import Redis
 
 from services.contracts.identifiers import partition_of
 from services.contracts.topics import BROADCAST_TOPICS, TOPICS
-from tests.support.kafka import create_topics
+from tests.support.kafka import KafkaServer, create_topics
+from tests.support.redis import RedisServer
 
 PARTITIONS = 8
 INSTRUMENTS = tuple(f"I{number:02}" for number in range(20))
@@ -126,3 +129,16 @@ async def copy_tables(redis: Redis, source: str, target: str) -> None:
     """The shards' tables of one prefix, under another: their checksums do not cover the prefix."""
     for key in [each async for each in redis.scan_iter(f"{source}{{p*")]:
         await redis.copy(key, key.decode().replace(source, target, 1), replace=True)
+
+
+def on_own_servers(measured: Callable[[str, str, Path, int], Coroutine[Any, Any, None]], buckets: int) -> None:
+    """Run it with a broker, a Redis that keeps its files and a folder, all of which are gone afterwards."""
+    kafka, redis = KafkaServer(), RedisServer(appendfsync="everysec")
+    try:
+        kafka.start()
+        redis.start()
+        with tempfile.TemporaryDirectory(prefix="ringfence-bench-") as folder:
+            asyncio.run(measured(kafka.bootstrap, redis.url, Path(folder), buckets))
+    finally:
+        kafka.close()
+        redis.close()

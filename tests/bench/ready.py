@@ -6,10 +6,8 @@ written since (none were), which every shard reads after it is restored.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +16,9 @@ from redis.asyncio import Redis
 
 from tests.bench.figures import peak_bytes, processor_s, resident_bytes, row
 from tests.bench.filled import fill_table
-from tests.bench.parts import PARTITIONS, append, instruments, make_topics, marks
+from tests.bench.parts import PARTITIONS, append, instruments, make_topics, marks, on_own_servers
 from tests.integration.venue import until
 from tests.integration.worker_process import WorkerProcess
-from tests.support.kafka import KafkaServer
-from tests.support.redis import RedisServer
 
 PREFIX = "bench-"
 USUAL = 1_000_000
@@ -65,17 +61,5 @@ async def measured(bootstrap: str, redis_url: str, folder: Path, buckets: int) -
     )  # fmt: skip
 
 
-def main(buckets: int) -> None:
-    kafka, redis = KafkaServer(), RedisServer(appendfsync="everysec")
-    try:
-        kafka.start()
-        redis.start()
-        with tempfile.TemporaryDirectory(prefix="ringfence-bench-") as folder:
-            asyncio.run(measured(kafka.bootstrap, redis.url, Path(folder), buckets))
-    finally:
-        kafka.close()
-        redis.close()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else USUAL)
+    on_own_servers(measured, int(sys.argv[1]) if len(sys.argv) > 1 else USUAL)
