@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterator
 
+from services.contracts.identifiers import partition_of
 from services.contracts.messages import AccountStatement
 from services.contracts.records import Record
 from services.engine.accounts import Accounts
@@ -61,6 +62,11 @@ class Context:
         effects = [*self.dead_letters, *self.effects]
         self.dead_letters, self.effects = [], []
         return effects
+
+    def is_misplaced(self, account: str, record: Record) -> bool:
+        """Whether the record lies in a partition that is not its account's."""
+        count = self.settings.account_partitions
+        return count is not None and partition_of(account, count) != record.partition
 
     def now_of(self, account: Account) -> int:
         return max(self.time_ms, account.time_ms)

@@ -412,11 +412,9 @@ class Engine:
         """Another client's default partitioner is the usual cause of an account in a wrong partition."""
         count = self._context.settings.account_partitions
         account = getattr(message, "account", None)
-        if count is None or account is None:
+        if count is None or account is None or not self._context.is_misplaced(account, record):
             return None
         right = partition_of(account, count)
-        if right == record.partition:
-            return None
         return Refusal(Reason.WRONG_PARTITION, f"{account} belongs to partition {right} of {count}: use murmur2")
 
     def _doubt_undecodable(self, record: Record, refusal: Refusal) -> None:
@@ -426,8 +424,7 @@ class Engine:
         named = names_in(record)
         if named is None:
             return
-        count = self._context.settings.account_partitions
-        if count is not None and partition_of(named.account, count) != record.partition:
+        if self._context.is_misplaced(named.account, record):
             return
         account = self._context.accounts.get(named.account)
         if account is None:

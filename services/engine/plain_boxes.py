@@ -19,7 +19,7 @@ from services.engine.glance import AccountGlance, BucketGlance, Glance
 from services.engine.ledger import Traded
 from services.engine.settings import Rungs
 from services.engine.state import Account, Bucket
-from services.engine.terms import Slab, Term, Terms
+from services.engine.terms import NO_END, Slab, Term, Terms
 from services.engine.watch import EquityWatch
 from services.engine.worth import E18_FLOAT
 
@@ -27,11 +27,9 @@ Box = dict[str, Interval]
 # Lower and upper bounds of equity, maintenance and initial margin, and the magnitude of their terms.
 Sums = tuple[float, float, float, float, float, float, float]
 Line = tuple[Term, float, float, float]  # of a position: its instrument, its signed size, between which prices
-NO_END: Final = float("inf")
 ROOM: Final = 0.75  # of the way: a box that leaves the next fills some room, of a bucket that trades
-MOST_FILLS: Final = (
-    4_096  # go into the bounds of a box one after the other before they are added up whole: each rounds a little
-)
+# So many go into the bounds of a box one after the other before they are added up whole: each rounds a little.
+MOST_FILLS: Final = 4_096
 
 
 class Limits(NamedTuple):

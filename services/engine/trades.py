@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from services.contracts.identifiers import partition_of
-from services.contracts.messages import Fill
 from services.contracts.plain_fills import FILLS, plain_fill
 from services.contracts.records import Record
 from services.engine.context import Context
@@ -45,7 +43,7 @@ class Trades:
 
     def _enter(self, record: Record) -> bool:
         context, fill = self._context, plain_fill(record.value)
-        if fill is None or self._is_misplaced(fill, record):
+        if fill is None or context.is_misplaced(fill.account, record):
             return False
         account, spec = context.accounts.awake.get(fill.account), context.market.specs.get(fill.instrument)
         if account is None or spec is None or divides(spec) or fill.fill_id in account.recent.get(FILLS, ()):
@@ -63,7 +61,3 @@ class Trades:
         context.totals.add(account, enter(bucket, execution, spec))
         context.mark_dirty(account, bucket.name)
         return True
-
-    def _is_misplaced(self, fill: Fill, record: Record) -> bool:
-        count = self._context.settings.account_partitions
-        return count is not None and partition_of(fill.account, count) != record.partition

@@ -24,9 +24,8 @@ from services.liquidator.turns import Turns
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
 NONCES_KEPT: Final = 64
-STARTED_AT_ONCE: Final = (
-    2  # shards: all their rows are in memory twice for a moment, and one is fetched while another is taken in
-)
+# Shards: all their rows are in memory twice for a moment, and one is fetched while another is taken in.
+STARTED_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -166,9 +165,8 @@ class Ownership:
         """The broker has our claim: from here on the table may be written with it, and the ends of the topics can be asked."""
         if nonce in shard.nonces and offset > (shard.fence if shard.fence is not None else -1):
             shard.fence = offset
-        if shard.targets is None and shard.nonces[-1:] == [
-            nonce
-        ]:  # else another is on its way, perhaps of a shard begun anew
+        is_newest = shard.nonces[-1:] == [nonce]  # else another is on its way, perhaps of a shard begun anew
+        if shard.targets is None and is_newest:
             self._spawn(shard.partition, self._learn_targets(shard, shard.asks))
 
     async def _learn_targets(self, shard: Shard, asks: int) -> None:

@@ -65,9 +65,8 @@ class Shard:
         self.barrier = 0  # what was sent up to this number must be settled before `pending` is stored
         self.stored_at = 0.0
         self.storing = asyncio.Lock()
-        self.keeps_back = (
-            False  # effects that the owner before us may not have written; the table must not pass them unwritten
-        )
+        # Whether effects wait that the owner before us may not have written: the table must not pass them unwritten.
+        self.keeps_back = False
 
         self.outstanding: dict[str, tuple[int, float]] = {}  # order id -> (number, sent at): sent, not read back
         self.unacked: dict[int, None] = {}  # numbers of other records that were not acknowledged

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from services.adapters.ports import (
     AccountInput,
     Clock,
+    Corrupt,
     Fenced,
     Flushed,
     Logger,
@@ -109,9 +110,10 @@ class Storage:
         them in another.
         """
         assert shard.fence is not None, "who may store knows its epoch"
-        result = await self._table.fence(
-            shard.partition, shard.fence
-        )  # else the other may store what no offset tells of
+        if not await self._has_reached(shard):
+            return False
+        # Else the other may store what no offset tells of.
+        result = await self._table.fence(shard.partition, shard.fence)
         if isinstance(result, Fenced):
             self._fenced(shard, result)
         if not isinstance(result, Flushed):
@@ -121,11 +123,10 @@ class Storage:
         except Refused as error:
             self._on_refused(shard, str(error))
             return False
-        if not _may_store_on(shard, stored):
+        if not _may_store_on(shard, stored.offsets):
             return False
-        self._engine.forget_dirty(
-            shard.partition
-        )  # all is compared from here on, and what changes meanwhile is noted again
+        # All is compared from here on, and what changes meanwhile is noted again.
+        self._engine.forget_dirty(shard.partition)
         rows: dict[str, bytes | None] = {}
         for differing in self._engine.differing(shard.partition, dict(stored.rows)):
             rows |= differing
@@ -139,6 +140,13 @@ class Storage:
             shard.durable, shard.pending = stored.offsets, Snapshot(rows, dict(shard.next), shard.claim)
             shard.barrier = self._last_number()
         return True
+
+    async def _has_reached(self, shard: Shard) -> bool:
+        """Asked before all of it is read, again and again while it is ahead of us."""
+        try:
+            return _may_store_on(shard, await self._table.stored_offsets(shard.partition))
+        except Corrupt:
+            return True  # whoever reads all of it puts it aside
 
     async def _store_pending(self, shard: Shard, pending: Snapshot) -> None:
         assert shard.fence is not None
@@ -173,7 +181,6 @@ class Storage:
         await self._input.commit(shard.partition, shard.durable)
 
 
-def _may_store_on(shard: Shard, stored: Stored) -> bool:
-    """Whether the table, as it was read, is not ahead of us: else more has to be folded first."""
-    held = stored.offsets or {}
-    return shard.may_store and all(shard.next.get(topic, 0) >= at for topic, at in held.items())
+def _may_store_on(shard: Shard, stored: Mapping[str, int] | None) -> bool:
+    """Whether a table at these offsets is not ahead of us: else more has to be folded first."""
+    return shard.may_store and all(shard.next.get(topic, 0) >= at for topic, at in (stored or {}).items())

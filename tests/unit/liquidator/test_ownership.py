@@ -257,6 +257,20 @@ async def test_redis_being_away_delays_the_start_and_nothing_else() -> None:
     assert world.engine.gates[0]
 
 
+async def _claims_after_a_fill_that_waits(world: World, may_go: asyncio.Event) -> None:
+    """An earlier claim is acknowledged, a fill comes, and only then the next claim is made and read: the fill is still to be."""
+    world.broker.release()
+    await breathe()
+    world.fill("late")
+    may_go.set()
+    await breathe()
+    for _ in range(3):
+        await world.input.pump(world.worker, [ORDERS])
+        await breathe()
+    assert world.worker.shards[0].holds_claim
+    assert Reason.RECOVERING in world.worker.shards[0].reasons
+
+
 async def test_ends_that_were_asked_for_before_the_claim_of_a_shard_begun_anew_do_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -273,16 +287,7 @@ async def test_ends_that_were_asked_for_before_the_claim_of_a_shard_begun_anew_d
     world.worker._ownership.claim(world.worker.shards[0])
     await breathe()
     world.worker._reload(world.worker.shards[0])
-    world.broker.release()
-    await breathe()
-    world.fill("late")
-    may_go.set()
-    await breathe()
-    for _ in range(3):
-        await world.input.pump(world.worker, [ORDERS])
-        await breathe()
-    assert world.worker.shards[0].holds_claim
-    assert Reason.RECOVERING in world.worker.shards[0].reasons
+    await _claims_after_a_fill_that_waits(world, may_go)
     await world.pump()
     assert world.worker.shards[0].reasons == set()
 
@@ -303,16 +308,7 @@ async def test_ends_that_were_asked_for_before_a_shard_was_given_again_do_not_co
     await breathe()
     await world.worker.revoked()
     world.worker.assigned(frozenset({0}))
-    world.broker.release()
-    await breathe()
-    world.fill("late")
-    may_go.set()
-    await breathe()
-    for _ in range(3):
-        await world.input.pump(world.worker, [ORDERS])
-        await breathe()
-    assert world.worker.shards[0].holds_claim
-    assert Reason.RECOVERING in world.worker.shards[0].reasons
+    await _claims_after_a_fill_that_waits(world, may_go)
     await world.pump()
     assert world.worker.shards[0].reasons == set()
 

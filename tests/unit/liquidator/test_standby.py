@@ -177,7 +177,10 @@ async def test_it_does_not_store_before_it_is_where_the_table_is() -> None:
     await pair.run(0.3)
     pair.table.offsets[0]["fills"] = 3  # the owner read on, and what it read did not reach us yet
     await pair.kill()
-    await pair.run(2)
+    with patch.object(pair.table, "load", wraps=pair.table.load) as load:
+        await pair.run(2)
+    load.assert_not_called()  # that may be a hundred thousand rows, twenty times a second
+    assert pair.claimants == ["w-1", "w-2"]
     assert pair.table.offsets[0]["fills"] == 3
     pair.owner.fill("a")
     pair.owner.fill("a")
